@@ -10,6 +10,7 @@ import math
 import os
 import socket
 import tempfile
+from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +44,8 @@ def bernoulli_log_density(x, logit_means):
     one stable function this neither overflows nor cancels, for any finite y.
 
     Shapes: x and logit_means broadcast; the result has their common shape, one value an element.
-    Values: x in {0, 1}, as floats. Units: nats.
+    Values: x in {0, 1}, as floats; this is not checked, and grey pixels give meaningless numbers.
+    Units: nats.
     Accuracy: 4 units in the last place (float32 and float64); 0 where the exact value underflows.
     Raises: TypeError for anything but floating-point tensors, ValueError for unfit shapes.
     Source: the Bernoulli mass function mu^x (1 - mu)^(1 - x).
@@ -191,15 +193,17 @@ def load_digits(root="data", dataset=None):
 
 def _load_mnist(root):
     """Read MNIST from root, after downloading what is missing there."""
-    raw = Path(root) / "MNIST" / "raw"
+    raw = Path(root, "MNIST", "raw")
     try:
         with _socket_timeout(DOWNLOAD_TIMEOUT):
             return _read("MNIST", MNIST, root)
-    except (OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[-1]  # of the mirrors tried, the last
-        raise RuntimeError(
-            f"MNIST could not be had in {raw}: {reason}. To use it, put its four .gz files there."
-        ) from error
+    except (OSError, RuntimeError, HTTPException) as error:
+        # torchvision reports each mirror on lines of its own; the last one speaks for all.
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1].rstrip(".")
+        advice = "Without a network, put its four .gz files there."
+        if isinstance(error, PermissionError):
+            advice = "Make the folder writable: MNIST is unpacked there."
+        raise RuntimeError(f"MNIST could not be had in {raw}: {reason}. {advice}") from None
 
 
 def _load_embedded_digits():

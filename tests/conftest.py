@@ -51,7 +51,7 @@ class Kernel:
         self.cells.append(nbformat.v4.new_code_cell(source))
         cell = self.client.execute_cell(self.cells[-1], len(self.cells) - 1)
         self.cells.pop()
-        return "".join(output["text"] for output in cell.outputs)
+        return "".join(o.text for o in cell.outputs if o.output_type == "stream")
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,11 @@
 """The digits: what lies in data/, and what load_digits does when MNIST cannot be had."""
 
 import gzip
+import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -131,7 +133,35 @@ def test_a_server_that_never_answers_does_not_hang(tmp_path, monkeypatch):
     assert socket.getdefaulttimeout() is None
 
 
+def test_a_server_that_speaks_no_http_is_survived(tmp_path, monkeypatch, capsys):
+    def answer(server):
+        connection, _ = server.accept()
+        connection.recv(1000)
+        connection.sendall(b"what?\r\n\r\n")
+        connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answer, args=[server]).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        monkeypatch.setattr(vae_helpers.MNIST, "mirrors", [url])
+        assert load_digits(tmp_path, "auto").name == "embedded digits"
+    assert "MNIST could not be had" in capsys.readouterr().out
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    root = tmp_path / "data"
+    root.mkdir(mode=0o555)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)  # nobody: the superuser could write even there
+    try:
+        with pytest.raises(RuntimeError, match="data.*Permission denied.*Make the folder writable"):
+            load_digits(root, "mnist")
+    finally:
+        os.seteuid(user)
+
+
+def test_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(RuntimeError, match="MNIST could not be had in .*file.*Not a directory"):
         load_digits(tmp_path / "file", "mnist")
