@@ -1,0 +1,105 @@
+"""The notebook's checks against typical mistakes: each is caught where it is made, none cries wolf.
+
+The cells run in this process, in order, with one mistake in them. Of the checks above the mistake
+only the definitions run, and no grids are drawn; the training is one epoch on the embedded digits.
+"""
+
+import os
+import sys
+import types
+
+import matplotlib.pyplot as plt
+import nbformat
+import pytest
+import torch
+from IPython.core.interactiveshell import InteractiveShell
+
+import vae_helpers
+from conftest import NOTEBOOK, ROOT
+from mistakes import HELPERS, MISTAKES, RIGHT
+
+SEED = os.environ.get("VAE_TEST_SEED", "2")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def surroundings(tmp_path_factory):
+    """What the cells find outside a kernel: a shell to display in, a folder, settings."""
+    with pytest.MonkeyPatch.context() as patch:
+        plt.switch_backend("agg")
+        InteractiveShell.instance()
+        patch.chdir(tmp_path_factory.mktemp("folder"))
+        patch.setenv("VAE_EPOCHS", "1")
+        digits = vae_helpers.load_digits(dataset="embedded")
+        patch.setattr(vae_helpers, "load_digits", lambda: digits)
+        yield
+    InteractiveShell.clear_instance()
+
+
+@pytest.fixture(scope="module")
+def cells():
+    """Id and source of the code cells, with the seed that is tested."""
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    sources = {c.id: c.source for c in notebook.cells if c.cell_type == "code"}
+    assert "SEED = 2\n" in sources["run-settings"]
+    sources["run-settings"] = sources["run-settings"].replace("SEED = 2\n", f"SEED = {SEED}\n")
+    return sources
+
+
+def changed(source, right, wrong):
+    assert source.count(right) == 1, f"{right!r} is there {source.count(right)} times"
+    return source.replace(right, wrong)
+
+
+def first_failure(cells, place, right, wrong, monkeypatch):
+    """Run the cells with the change: the id of the one that fails and its error, or two Nones."""
+    cells = dict(cells)
+    if place == HELPERS:
+        source = changed((ROOT / HELPERS).read_text(), right, wrong)
+        module = types.ModuleType("vae_helpers")
+        module.__file__ = str(ROOT / HELPERS)
+        exec(compile(source, HELPERS, "exec"), module.__dict__)
+        module.load_digits = vae_helpers.load_digits
+        monkeypatch.setitem(sys.modules, "vae_helpers", module)
+        place = "check-bernoulli"
+    else:
+        cells[place] = changed(cells[place], right, wrong)
+    namespace = {"__name__": "__main__", "SimpleNamespace": types.SimpleNamespace}
+    above = True
+    for id, source in cells.items():
+        above = above and id != place
+        if id.startswith("check-") and id != "check-tools" and above:
+            source = source[: source.rindex("\n")]  # the call
+        try:
+            exec(compile(source, id, "exec"), namespace)
+        except Exception as error:
+            return id, error
+        if "show_grid" in namespace:
+            namespace["show_grid"] = lambda images, titles: None  # a second each
+        plt.close("all")
+    return None, None
+
+
+@pytest.mark.parametrize("name, place, right, wrong, check", MISTAKES, ids=[m[0] for m in MISTAKES])
+def test_mistake_is_caught(name, place, right, wrong, check, cells, monkeypatch, record_table):
+    torch.manual_seed(int(SEED))
+    failed, error = first_failure(cells, place, right, wrong, monkeypatch)
+    record_table(name, failed, error)
+    assert failed == check, f"caught by {failed}: {error!r}"
+    assert len(str(error)) > 20
+
+
+@pytest.mark.parametrize("name, place, right, wrong", RIGHT, ids=[r[0] for r in RIGHT])
+def test_right_solution_passes(name, place, right, wrong, cells, monkeypatch):
+    failed, error = first_failure(cells, place, right, wrong, monkeypatch)
+    assert failed is None, f"refused by {failed}: {error!r}"
+
+
+@pytest.fixture(scope="module")
+def record_table():
+    """Collects and at the end prints the table: mistake, caught by, message."""
+    rows = []
+    yield lambda name, failed, error: rows.append((name, failed, error))
+    print(f"\n{'mistake':45} {'caught by':24} message")
+    for name, failed, error in rows:
+        message = str(error).splitlines()[0] if error else ""
+        print(f"{name:45} {failed or 'NOTHING':24} {message}")
