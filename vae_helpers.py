@@ -137,6 +137,7 @@ def _shapes(arguments):
 # ---------------------------------------------------------------------------------------------
 
 
+HERE = Path(__file__).resolve().parent
 DOWNLOAD_TIMEOUT = 10  # seconds that a mirror may be silent
 
 
@@ -153,7 +154,7 @@ class Digits(NamedTuple):
 class EmbeddedDigits(MNIST):
     """The drawn digits in the folder data, in MNIST's format, for torchvision to read as MNIST."""
 
-    folder = Path(__file__).resolve().parent / "data"
+    folder = HERE / "data"
     resources = [
         ("train-images-idx3-ubyte.gz", "2d0225c60a41a2807a8571210bc80e12"),
         ("train-labels-idx1-ubyte.gz", "55e02653ab45c94e31a901ea7cdb64ad"),
@@ -169,7 +170,8 @@ def load_digits(root="data", dataset=None):
     downloaded, else the embedded digits, with a printed line that says so and why. By default the
     environment variable VAE_DATASET, or else "auto".
 
-    MNIST's four files are looked for in root/MNIST/raw, unpacked or as .gz, and downloaded there.
+    MNIST's four files are looked for in root/MNIST/raw, unpacked or as .gz, and downloaded there. A
+    relative root that is not in the working directory is taken beside this module.
 
     Returns: Digits, whose name is "MNIST" or "embedded digits".
     Raises: ValueError for another dataset, RuntimeError where the digits cannot be had.
@@ -182,6 +184,8 @@ def load_digits(root="data", dataset=None):
         )
     if dataset == "embedded":
         return _load_embedded_digits()
+    if not os.path.exists(root):
+        root = HERE / root
     try:
         return _load_mnist(root)
     except RuntimeError as error:

@@ -8,7 +8,8 @@ Then VAE_DATASET and VAE_EPOCHS may change the run:
     .venv/bin/python instructor/execute.py NOTEBOOK RESULT.html
 
 The terminal shows the running cell and what it reports. A file is written only if every cell ran.
-It holds no times and nothing of this machine, so that two executions differ where results do.
+It holds no times and nothing of this machine, so that two executions differ where results do. The
+first form also records the check cells, which every notebook that is handed in must still have.
 """
 
 import os
@@ -19,6 +20,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
+
+from handed_in import record_check_cells
 
 NOTEBOOK = Path(__file__).resolve().parents[1] / "vae_assignment.ipynb"
 AS_COMMITTED = {"VAE_DATASET": "mnist", "VAE_EPOCHS": "100"}
@@ -73,7 +76,10 @@ def main(source=NOTEBOOK, result=None):
     environment = {} if result else AS_COMMITTED
     result = Path(result or source)
     try:
-        write(execute(Path(source).resolve(), environment), result)
+        notebook = execute(Path(source).resolve(), environment)
+        write(notebook, result)
+        if result == NOTEBOOK:
+            record_check_cells(notebook)
     except (CellExecutionError, OSError, RuntimeError) as error:
         sys.exit(f"\n{error}\n{result} was not written.")
     print(f"\r\033[K{result} is written.")

@@ -292,11 +292,11 @@ ANALYTIC_KL = """return (
         log_likelihood(x, z)
         - 0.5 * (q_mean**2 + torch.exp(2 * q_log_std) - 1 - 2 * q_log_std).sum(dim=1)
     ).mean()"""
-DIGIT_BY_DIGIT = """total = 0
-    for one in x.split(1):
-        mean, log_std = encoder(one)
+PART_BY_PART = """total = 0
+    for part in x.split(7):
+        mean, log_std = encoder(part)
         code = sample_gaussian(mean, log_std)
-        total = total + (joint_log_density(one, code) - log_q(code, mean, log_std)).sum()
+        total = total + (joint_log_density(part, code) - log_q(code, mean, log_std)).sum()
     return total / len(x)"""
 TILED_BY_HAND = """torch.cat(
     [torch.cat([tile for tile in row], dim=1) for row in tiles], dim=0
@@ -329,8 +329,8 @@ RIGHT = [
     ("a plain DataLoader", BATCHES, "batches = DataLoader(", "batches = DataLoader(binarized_mnist, batch_size=BS, shuffle=True)\n_ = '{}'.format("),
     ("gradients zeroed after the step", TRAIN, STEP, "".join(STEP.splitlines(True)[i] for i in (1, 2, 3, 0))),
     ("each network with an optimizer of its own", TRAIN, f"optimizer = {ADAM}", "optimizer = SimpleNamespace()\n    pair = [torch.optim.Adam(network.parameters()) for network in (encoder, decoder)]\n    optimizer.zero_grad = lambda: [o.zero_grad() for o in pair]\n    optimizer.step = lambda: [o.step() for o in pair]"),
-    ("ELBO digit by digit", ELBO, ESTIMATE, DIGIT_BY_DIGIT),
-    ("likelihood digit by digit", LIKELIHOOD, "return bernoulli_log_density(x, decoder(z)).sum(dim=1)", "return torch.cat([bernoulli_log_density(a, decoder(b)).sum(1) for a, b in zip(x.split(1), z.split(1))])"),
+    ("ELBO part by part", ELBO, ESTIMATE, PART_BY_PART),
+    ("likelihood part by part", LIKELIHOOD, "return bernoulli_log_density(x, decoder(z)).sum(dim=1)", "return torch.cat([bernoulli_log_density(a, decoder(b)).sum(1) for a, b in zip(x.split(7), z.split(7))])"),
     ("train ELBO in a second pass", TRAIN, "train_elbo = total.item() / n_digits", "with torch.no_grad():\n                train_elbo = sum(elbo(x).item() * len(x) for x in batches) / n_digits"),
     ("shuffled by hand", TRAIN, "for x in batches:", "for x in (lambda d: d[torch.randperm(len(d))].split(BS))(torch.cat(list(batches))):"),
     ("gradients by autograd.grad", TRAIN, "                batch_loss.backward()\n", f"                for p, g in zip({PARAMETERS}, torch.autograd.grad(batch_loss, {PARAMETERS})):\n                    p.grad = g\n"),

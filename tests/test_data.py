@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import vae_helpers
-from conftest import ROOT
+from kernel import ROOT
 from vae_helpers import EmbeddedDigits, load_digits
 
 

@@ -15,7 +15,7 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 
 import vae_helpers
-from conftest import NOTEBOOK, ROOT
+from kernel import NOTEBOOK, ROOT
 from mistakes import HELPERS, MISTAKES, RIGHT
 
 SEED = os.environ.get("VAE_TEST_SEED", "2")

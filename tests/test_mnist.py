@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import vae_helpers
-from conftest import MNIST_FILES
+from kernel import MNIST_FILES
 from vae_helpers import load_digits
 
 pytestmark = pytest.mark.skipif(

@@ -16,7 +16,7 @@ import pytest
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
-from conftest import NOTEBOOK, ROOT, SMALL_RUN
+from kernel import NOTEBOOK, ROOT, SMALL_RUN
 
 # The cells of the original, in its order. Between them lie the cells that the port adds.
 ORIGINAL_CELLS = """
@@ -87,7 +87,7 @@ FORBIDDEN = re.compile(
 )
 
 
-OURS = {"batch_loss", "check_loss", "watched_loss"}
+OURS = {"batch_loss", "check_loss", "known_loss", "watched_loss"}
 
 
 def forbidden_names(source):
@@ -301,25 +301,26 @@ def test_an_interrupt_keeps_what_was_learned(notebook, kernel_for):
         kernel.run_all(after=TRAIN)
 
 
-@pytest.mark.parametrize(
-    "environment, words",
-    [
-        ({"VAE_EPOCHS": "0"}, "N_EPOCHS or VAE_EPOCHS must be a whole number, 1 or more, not '0'"),
-        (
-            {"VAE_EPOCHS": "-1"},
-            "N_EPOCHS or VAE_EPOCHS must be a whole number, 1 or more, not '-1'",
-        ),
-        (
-            {"VAE_EPOCHS": "ten"},
-            "N_EPOCHS or VAE_EPOCHS must be a whole number, 1 or more, not 'ten'",
-        ),
-        ({"VAE_DATASET": "cifar"}, "VAE_DATASET .* must be auto, mnist or embedded, not 'cifar'"),
-    ],
-    ids=["0", "-1", "ten", "cifar"],
-)
-def test_wrong_settings_stop_with_one_clear_line(notebook, kernel_for, environment, words):
-    with kernel_for(notebook, **environment) as kernel:
+@pytest.mark.parametrize("wrong", ["0", "-1", "ten", ""])
+def test_a_wrong_number_of_epochs_stops_with_one_clear_line(executed, wrong):
+    executed.evaluate(f"os.environ['VAE_EPOCHS'] = {wrong!r}")
+    try:
         with pytest.raises(CellExecutionError) as caught:
-            kernel.run_all(until=TRAIN)
-    assert caught.value.ename == "ValueError"
-    assert re.fullmatch(words, caught.value.evalue)
+            executed.run("run-settings")
+    finally:
+        executed.evaluate("os.environ['VAE_EPOCHS'] = '2'")
+        executed.run("run-settings")
+    words = f"N_EPOCHS or VAE_EPOCHS must be a whole number, 1 or more, not {wrong!r}"
+    assert (caught.value.ename, caught.value.evalue) == ("ValueError", words)
+
+
+def test_a_wrong_data_set_stops_with_one_clear_line(executed):
+    executed.evaluate("os.environ['VAE_DATASET'] = 'cifar'")
+    try:
+        with pytest.raises(CellExecutionError) as caught:
+            executed.run(LOAD)
+    finally:
+        executed.evaluate("os.environ['VAE_DATASET'] = 'embedded'")
+        executed.run(LOAD)
+    words = "VAE_DATASET (or dataset=...) must be auto, mnist or embedded, not 'cifar'"
+    assert (caught.value.ename, caught.value.evalue) == ("ValueError", words)

@@ -1,0 +1,280 @@
+"""Grading with nbval and comparing executions: what passes, what fails, what differs."""
+
+import base64
+import copy
+import io
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from PIL import Image
+
+from instructor.compare_pictures import compare
+from instructor.handed_in import problems_of
+from kernel import NOTEBOOK, ROOT, SMALL_RUN
+
+BS = "9e7e46b0-8e84-11eb-1648-0f033e4e6068"
+TRAINED = "c86a877c-90b9-11eb-31d8-bbcb71e4fa66"
+SCATTER = "db18e7e2-90bb-11eb-18e5-87e4f094123d"
+
+
+def cell_of(notebook, id):
+    return next(cell for cell in notebook.cells if cell.id == id)
+
+
+def notebook_of(*sources):
+    """A small notebook, not executed."""
+    cells = [nbformat.v4.new_code_cell(s, id=f"cell-{i}") for i, s in enumerate(sources, start=1)]
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+# What can be seen without running ------------------------------------------------------------
+
+
+def test_nothing_is_wrong_with_the_assignment_itself(notebook):
+    """If this fails: execute the notebook with instructor/execute.py, which records its checks."""
+    assert [*problems_of(notebook)] == []
+
+
+def strip_outputs(notebook):
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+
+
+def strip_one_output(notebook):
+    cell_of(notebook, TRAINED).outputs = []
+
+
+def remove_check(notebook):
+    notebook.cells.remove(cell_of(notebook, "check-elbo"))
+
+
+def change_check(notebook):
+    cell = cell_of(notebook, "check-elbo")
+    cell.source = cell.source.replace("6 *", "600 *")
+
+
+def tag_check(notebook):
+    cell_of(notebook, "check-elbo").metadata["tags"] = ["nbval-ignore-output"]
+
+
+def move_check(notebook):
+    cell = cell_of(notebook, "check-elbo")
+    notebook.cells.remove(cell)
+    notebook.cells.append(cell)
+
+
+def remove_picture(notebook):
+    cell_of(notebook, SCATTER).outputs = []
+    cell_of(notebook, "held-out-codes").outputs = []
+
+
+@pytest.mark.parametrize(
+    "change, problem",
+    [
+        (strip_outputs, "d402633e-8c18-11eb-119d-017ad87927b0 was not run, or its outputs were"),
+        (strip_one_output, f"{TRAINED} was not run, or its outputs were removed"),
+        (remove_check, "check-elbo is missing"),
+        (change_check, "check-elbo is not as it is in the assignment"),
+        (tag_check, "check-elbo is not as it is in the assignment"),
+        (move_check, "the check cells are not in the order of the assignment"),
+        (remove_picture, "picture 1, the digits in the latent space, is missing"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_notebook_that_was_tampered_with_is_seen(notebook, change, problem):
+    change(notebook)
+    assert [*problems_of(notebook)][0].startswith(problem)
+
+
+# A class of notebooks, graded at once --------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    """Grades a folder of notebooks, two at a time: for each, what failed of its tests."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ["conftest.py", "pyproject.toml", "vae_helpers.py", "data", "instructor"]:
+        (folder / name).symlink_to(ROOT / name)
+    right = nbformat.read(NOTEBOOK, as_version=4)
+    right.metadata.kernelspec = {"name": "not-here", "display_name": "A kernel of the student"}
+    # One thing wrong in each of these cells, none of which the cells below it need.
+    wrong = copy.deepcopy(right)
+    verdict = cell_of(wrong, "check-log-prior").outputs[0]
+    verdict.text = verdict.text.replace("right", "quite right")
+    cell_of(wrong, "check-joint").outputs = []
+    cell_of(wrong, BS).source += "\nprint('more')"
+    cell_of(wrong, "training-curve").source += "\n1 / 0"
+    cell_of(wrong, SCATTER).source = "plt.close()"
+    stripped = copy.deepcopy(right)
+    strip_outputs(stripped)
+    handed_in = {
+        "right": right,
+        "wrong": wrong,
+        "stripped": stripped,
+        "endless": notebook_of("1", "while True:\n    pass", "2"),
+        "stubborn": notebook_of(
+            "1", "while True:\n    try:\n        input()\n    except BaseException:\n        pass"
+        ),
+        "dead": notebook_of("1", "import os\nos._exit(1)", "2"),
+    }
+    (folder / "class").mkdir()
+    for name, notebook in handed_in.items():
+        nbformat.write(notebook, folder / "class" / f"{name}.ipynb")
+    (folder / "class" / "broken.ipynb").write_text("{ this is no notebook")
+
+    command = "-m pytest --nbval class -n 2 --dist loadfile --junitxml grades.xml --color no"
+    result = subprocess.run(
+        [sys.executable, *command.split(), "--nbval-cell-timeout", "20"],
+        cwd=folder,
+        env={k: v for k, v in {**os.environ, **SMALL_RUN}.items() if "XDIST" not in k},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1, result.stdout
+    tests = {}
+    for test in ET.parse(folder / "grades.xml").iter("testcase"):
+        name = test.get("classname").split(".")[1]
+        problems = [child.text for child in test if child.tag in ("failure", "error")]
+        tests.setdefault(name, {})[test.get("name")] = "\n".join(problems)
+    assert set(tests) == {*handed_in, "broken"}
+    failed = {name: {id: text for id, text in ids.items() if text} for name, ids in tests.items()}
+    return tests, failed
+
+
+def test_a_right_notebook_passes_whatever_its_kernel_is_called(graded, notebook):
+    tests, failed = graded
+    ids = [cell.id for cell in notebook.cells if cell.cell_type == "code"]
+    assert list(tests["right"]) == ["handed-in", *ids]
+    assert failed["right"] == {}
+
+
+def test_each_wrong_cell_fails_and_no_other(graded):
+    failed = graded[1]["wrong"]
+    assert set(failed) == {"check-log-prior", "check-joint", BS, "training-curve", SCATTER}
+    assert "quite right" in failed["check-log-prior"]
+    assert "more" in failed[BS]
+    assert "ZeroDivisionError" in failed["training-curve"]
+    assert "Missing output fields" in failed[SCATTER]
+
+
+def test_stripped_outputs_fail(graded):
+    failed = graded[1]["stripped"]
+    assert set(failed) == {"handed-in"} and "was not run" in failed["handed-in"]
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("endless", "Timeout of 20 seconds exceeded"),
+        ("stubborn", "Timeout of 20 seconds exceeded"),
+        ("dead", "the kernel died in this cell"),
+    ],
+)
+def test_an_endless_or_dead_cell_costs_only_its_notebook(graded, name, message):
+    tests, failed = graded
+    assert "check-elbo is missing" in failed[name]["handed-in"]
+    assert "cell-1" in tests[name] and "cell-1" not in failed[name]
+    assert message in failed[name]["cell-2"]
+
+
+def test_a_broken_file_costs_only_itself(graded):
+    assert "cannot be read as a notebook" in graded[1]["broken"]["handed-in"]
+
+
+# Two executions ------------------------------------------------------------------------------
+
+
+def execute(path, threads):
+    subprocess.run(
+        [sys.executable, ROOT / "instructor" / "execute.py", NOTEBOOK, path],
+        env={**os.environ, **SMALL_RUN, "OMP_NUM_THREADS": str(threads)},
+        check=True,
+        capture_output=True,
+    )
+    return nbformat.read(path, as_version=4)
+
+
+@pytest.fixture(scope="module")
+def executions(tmp_path_factory):
+    """The notebook executed twice with one thread and twice with two: notebooks and paths."""
+    folder = tmp_path_factory.mktemp("executions")
+    paths = {(t, i): folder / f"{t}_threads_{i}.ipynb" for t in (1, 2) for i in (1, 2)}
+    return {key: (execute(path, key[0]), path) for key, path in paths.items()}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_two_executions_store_the_same_bytes(executions, threads):
+    (first, first_path), (second, second_path) = (executions[threads, i] for i in (1, 2))
+    for a, b in zip(first.cells, second.cells):
+        assert a == b, a.id
+    assert first_path.read_bytes() == second_path.read_bytes()
+    assert set(compare(first_path, second_path).values()) == {"same"}
+
+
+def test_with_other_threads_only_numbers_and_pictures_differ(executions):
+    for a, b in zip(executions[1, 1][0].cells, executions[2, 1][0].cells):
+        if "nbval-ignore-output" not in a.metadata.get("tags", []):
+            for cell in (a, b):
+                for output in cell.get("outputs", []):
+                    output.get("data", {}).pop("image/png", None)
+            assert a == b, a.id
+
+
+def nbdiff(a, b, folder):
+    """The difference that nbdime finds, with this project's settings."""
+    out = folder / "difference.json"
+    subprocess.run(
+        [Path(sys.executable).with_name("nbdiff"), "--out", out, a, b], cwd=ROOT, check=True
+    )
+    return json.loads(out.read_text())
+
+
+def test_nbdiff_shows_nothing_where_nothing_changed(executions, tmp_path):
+    first, second = (executions[1, i][1] for i in (1, 2))
+    notebook = nbformat.read(second, as_version=4)
+    notebook.metadata.kernelspec = {"name": "other", "display_name": "Other"}
+    notebook.metadata.language_info.version = "3.99"
+    for cell in notebook.cells:
+        cell.metadata["collapsed"] = True
+        if cell.cell_type == "code":
+            cell.execution_count += 7
+            for output in cell.outputs:
+                if output.output_type == "execute_result":
+                    output.execution_count += 7
+    nbformat.write(notebook, tmp_path / "noisy.ipynb")
+    assert nbdiff(first, second, tmp_path) == []
+    assert nbdiff(first, tmp_path / "noisy.ipynb", tmp_path) == []
+
+
+def test_nbdiff_matches_the_cells_by_their_ids(notebook, tmp_path):
+    for i, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code":
+            cell.source, cell.outputs = f"written_anew = {i}", []
+    nbformat.write(notebook, tmp_path / "student.ipynb")
+    [cells] = nbdiff(NOTEBOOK, tmp_path / "student.ipynb", tmp_path)
+    assert {change["op"] for change in cells["diff"]} == {"patch"}
+    assert len(cells["diff"]) == sum(cell.cell_type == "code" for cell in notebook.cells)
+
+
+def test_pictures_are_compared(notebook, tmp_path):
+    output = cell_of(notebook, SCATTER).outputs[0]
+    picture = np.array(Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))))
+    picture[:70, :, 0] ^= 255
+    png = io.BytesIO()
+    Image.fromarray(picture).save(png, format="png")
+    output.data["image/png"] = base64.b64encode(png.getvalue()).decode()
+    cell_of(notebook, "training-curve").outputs = []
+    nbformat.write(notebook, tmp_path / "other.ipynb")
+    verdicts = compare(NOTEBOOK, tmp_path / "other.ipynb")
+    share = 70 / len(picture)
+    assert verdicts.pop(SCATTER).startswith(f"{share:.1%} of the pixels differ, by ")
+    assert verdicts.pop("training-curve") == "1 and 0 pictures"
+    assert set(verdicts.values()) == {"same"}
