@@ -5,11 +5,18 @@ them work elementwise on tensors that broadcast, and a log-density is a natural 
 """
 
 import contextlib
-import io
+import gzip
 import math
 import os
+import shutil
 import socket
+import subprocess
+import sys
 import tempfile
+import threading
+import time
+import uuid
+import zlib
 from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +25,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 try:
-    from torchvision.datasets import MNIST
+    from torchvision.datasets.mnist import MNIST, read_image_file, read_label_file
 except RuntimeError as error:
     # A torchvision that was built for CUDA cannot load its compiled operators beside a CPU-only
     # torch, and then stops at the first one that it wants to describe. MNIST needs none of them:
@@ -28,8 +35,8 @@ except RuntimeError as error:
     _operators = torch.library.Library("torchvision", "DEF")
     for _name in ("nms", "qnms"):
         _operators.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    from torchvision.datasets import MNIST
-from torchvision.datasets.utils import check_integrity, extract_archive
+    from torchvision.datasets.mnist import MNIST, read_image_file, read_label_file
+from torchvision.datasets.utils import check_integrity, download_url, extract_archive
 
 # ---------------------------------------------------------------------------------------------
 # Log-densities
@@ -88,7 +95,8 @@ def sample_gaussian(mean, log_std, generator=None):
     Source: Kingma and Welling, Auto-Encoding Variational Bayes (arXiv 1312.6114), section 2.4.
     """
     _require_float_tensors(mean=mean, log_std=log_std)
-    if torch.broadcast_shapes(mean.shape, log_std.shape) != mean.shape:
+    same = mean.shape == log_std.shape
+    if not same and mean.shape != torch.broadcast_shapes(mean.shape, log_std.shape):
         shapes = _shapes({"mean": mean, "log_std": log_std})
         raise ValueError(f"log_std must broadcast to the shape of mean: {shapes}")
     epsilon = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
@@ -120,8 +128,10 @@ def _require_float_tensors(**arguments):
                 f"{name} must hold floats, not {value.dtype}; convert it with .float() "
                 f"({_shapes(arguments)})"
             )
+    shapes = {value.shape for value in arguments.values()}
     try:
-        torch.broadcast_shapes(*(value.shape for value in arguments.values()))
+        if len(shapes) > 1:  # as a rule there is one, and looking is slow
+            torch.broadcast_shapes(*shapes)
     except RuntimeError:
         raise ValueError(f"the shapes do not broadcast: {_shapes(arguments)}") from None
 
@@ -138,7 +148,25 @@ def _shapes(arguments):
 
 
 HERE = Path(__file__).resolve().parent
-DOWNLOAD_TIMEOUT = 10  # seconds that a mirror may be silent
+
+# The unpacked files of both kinds of digits with their MD5: whatever lies under a name, it is used
+# only if its content is this.
+MNIST_FILES = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+EMBEDDED_FILES = {
+    "train-images-idx3-ubyte": "b5caafee121f46585f8f08fe41f50b2d",
+    "train-labels-idx1-ubyte": "7da50e99fad8178c920f00a17f712077",
+    "t10k-images-idx3-ubyte": "c0b48fc8f9756bce1bfc7091cd4e2578",
+    "t10k-labels-idx1-ubyte": "865d567371a3e717cc0e3c98c0fea50f",
+}
+
+# A download goes on as long as this much arrives in this time.
+PATIENCE = 15  # seconds
+ENOUGH = 100_000  # bytes
 
 
 class Digits(NamedTuple):
@@ -149,18 +177,6 @@ class Digits(NamedTuple):
     train_labels: torch.Tensor
     test_images: torch.Tensor
     test_labels: torch.Tensor
-
-
-class EmbeddedDigits(MNIST):
-    """The drawn digits in the folder data, in MNIST's format, for torchvision to read as MNIST."""
-
-    folder = HERE / "data"
-    resources = [
-        ("train-images-idx3-ubyte.gz", "2d0225c60a41a2807a8571210bc80e12"),
-        ("train-labels-idx1-ubyte.gz", "55e02653ab45c94e31a901ea7cdb64ad"),
-        ("t10k-images-idx3-ubyte.gz", "f69c46f63981fc509694acdb60b9a568"),
-        ("t10k-labels-idx1-ubyte.gz", "4d3436bc472bac1a31ac2d1d29f77e50"),
-    ]
 
 
 def load_digits(root="data", dataset=None):
@@ -187,7 +203,7 @@ def load_digits(root="data", dataset=None):
     if not os.path.exists(root):
         root = HERE / root
     try:
-        return _load_mnist(root)
+        return _load_mnist(Path(root, "MNIST", "raw").absolute())
     except RuntimeError as error:
         if dataset == "mnist":
             raise
@@ -195,48 +211,145 @@ def load_digits(root="data", dataset=None):
         return _load_embedded_digits()
 
 
-def _load_mnist(root):
-    """Read MNIST from root, after downloading what is missing there."""
-    raw = Path(root, "MNIST", "raw")
-    try:
-        with _socket_timeout(DOWNLOAD_TIMEOUT):
-            return _read("MNIST", MNIST, root)
-    except (OSError, RuntimeError, HTTPException) as error:
-        # torchvision reports each mirror on lines of its own; the last one speaks for all.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[-1].rstrip(".")
-        advice = "Without a network, put its four .gz files there."
-        if isinstance(error, PermissionError):
-            advice = "Make the folder writable: MNIST is unpacked there."
-        raise RuntimeError(f"MNIST could not be had in {raw}: {reason}. {advice}") from None
+def _load_mnist(folder):
+    """Read MNIST from the folder, after downloading what is missing or damaged there."""
+    with _temporary_folder() as temporary:
+        paths = _whole_files(MNIST_FILES, folder, temporary)
+        lacking = [name for name in MNIST_FILES if name not in paths]
+        if lacking:
+            downloads = temporary / "downloads"
+            downloads.mkdir()
+            try:
+                _download(lacking, downloads)
+            except RuntimeError as error:
+                what = "its files" if len(lacking) == len(MNIST_FILES) else ", ".join(lacking)
+                raise RuntimeError(
+                    f"MNIST could not be had: {what} missing or damaged in {folder}, and the "
+                    f"download failed: {error}. Without a network, put its four .gz files there."
+                ) from None
+            _keep(downloads.glob("*.gz"), folder)
+            paths |= _whole_files({n: MNIST_FILES[n] for n in lacking}, downloads, temporary)
+        return _read("MNIST", paths)
 
 
 def _load_embedded_digits():
-    """Verify the embedded digits, unpack them into a temporary folder and read them there."""
-    with tempfile.TemporaryDirectory() as root:
-        raw = Path(root, "EmbeddedDigits", "raw")
-        raw.mkdir(parents=True)
-        for name, md5 in EmbeddedDigits.resources:
-            file = EmbeddedDigits.folder / name
-            if not check_integrity(file, md5):
+    """Read the embedded digits."""
+    with _temporary_folder() as temporary:
+        paths = _whole_files(EMBEDDED_FILES, HERE / "data", temporary)
+        for name in EMBEDDED_FILES:
+            if name not in paths:
+                file = HERE / "data" / f"{name}.gz"
                 raise RuntimeError(f"{file} is missing or damaged; restore it: git checkout data")
-            extract_archive(file, raw)
-        return _read("embedded digits", EmbeddedDigits, root)
-
-
-def _read(name, dataset, root):
-    """Both parts of a torchvision data set of MNIST's kind, without its progress bars."""
-    with contextlib.redirect_stderr(io.StringIO()):
-        train = dataset(root, train=True, download=True)
-        test = dataset(root, train=False)
-    return Digits(name, train.data, train.targets, test.data, test.targets)
+        return _read("embedded digits", paths)
 
 
 @contextlib.contextmanager
-def _socket_timeout(seconds):
-    """Give up on a network operation after so many seconds; torchvision itself sets no limit."""
-    previous = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
+def _temporary_folder():
+    """A folder to unpack into; that the disk is full, or a file unreadable, is a RuntimeError."""
     try:
-        yield
-    finally:
-        socket.setdefaulttimeout(previous)
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+    except OSError as error:
+        place = tempfile.gettempdir()
+        raise RuntimeError(
+            f"The digits could not be read: {error}. (They are unpacked in {place}: 60 MB.)"
+        ) from None
+
+
+def _whole_files(files, folder, temporary):
+    """Path by name of each file whose content is right, unpacked in the folder or from its .gz."""
+    paths = {}
+    for name, md5 in files.items():
+        packed = folder / f"{name}.gz"
+        if check_integrity(folder / name, md5):
+            paths[name] = folder / name
+        elif packed.is_file():
+            with contextlib.suppress(gzip.BadGzipFile, EOFError, zlib.error):  # damaged
+                extract_archive(packed, temporary)
+                if check_integrity(temporary / name, md5):
+                    paths[name] = temporary / name
+    return paths
+
+
+def _read(name, paths):
+    """The digits in the four files, by torchvision's reader."""
+    return Digits(
+        name,
+        read_image_file(paths["train-images-idx3-ubyte"]),
+        read_label_file(paths["train-labels-idx1-ubyte"]),
+        read_image_file(paths["t10k-images-idx3-ubyte"]),
+        read_label_file(paths["t10k-labels-idx1-ubyte"]),
+    )
+
+
+def _download(names, folder):
+    """Let torchvision download MNIST's files into the folder, in a process that can be stopped.
+
+    Looking up a name, or a server that sends one byte a second, has no time limit of its own.
+    """
+    command = "import sys, vae_helpers; vae_helpers._fetch(*sys.argv[1:])"
+    arguments = [str(folder), " ".join(names), " ".join(MNIST.mirrors)]
+    with tempfile.TemporaryFile() as log:
+        with subprocess.Popen(
+            [sys.executable, "-c", command, *arguments],
+            cwd=HERE,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        ) as process:
+            try:
+                process.stdout.readline()  # it has started, which may take long on a busy machine
+                _wait_for(process, folder)
+            finally:
+                process.kill()
+        if process.returncode != 0:
+            log.seek(0)
+            raise RuntimeError(log.read().decode(errors="replace").strip().splitlines()[-1])
+
+
+def _wait_for(process, folder):
+    """Wait for the process to end, and show what arrives, as long as enough of it does."""
+    received, patience_ends = 0, time.monotonic() + PATIENCE
+    while process.poll() is None:
+        size = sum(file.stat().st_size for file in folder.glob("*.gz"))
+        if size >= received + ENOUGH:
+            received, patience_ends = size, time.monotonic() + PATIENCE
+            print(f"\rDownloading MNIST: {size / 1e6:.1f} MB ", end="", flush=True)
+        elif time.monotonic() > patience_ends:
+            raise RuntimeError(f"less than {ENOUGH // 1000} kB came in {PATIENCE} seconds")
+        time.sleep(0.1)
+    if received:
+        print()
+
+
+def _fetch(folder, names, mirrors):
+    """Download each file as .gz from the first mirror that has it whole. Ends with its parent."""
+    print("started", flush=True)
+    threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
+    socket.setdefaulttimeout(PATIENCE / 2)  # leaves time for a second mirror
+    md5s = dict(MNIST.resources)
+    for name in names.split():
+        reason = "there is no mirror"
+        for mirror in mirrors.split():
+            try:
+                download_url(f"{mirror}{name}.gz", folder, f"{name}.gz", md5s[f"{name}.gz"])
+                break
+            except (OSError, RuntimeError, HTTPException) as error:
+                reason = f"{mirror}{name}.gz: {str(error).rstrip('.') or type(error).__name__}"
+        else:
+            sys.exit(reason)
+
+
+def _keep(files, folder):
+    """Copy the files into the folder, if it can be written; no name ever stands for half a file."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in files:
+            unfinished = folder / f"{file.name}.{uuid.uuid4().hex}"
+            try:
+                shutil.copyfile(file, unfinished)
+                os.replace(unfinished, folder / file.name)
+            finally:
+                unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        print(f"MNIST could not be kept, and must be downloaded again the next time: {error}.")

@@ -2,6 +2,8 @@
 
 import gzip
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import torch
 
 import vae_helpers
 from kernel import ROOT
-from vae_helpers import EmbeddedDigits, load_digits
+from vae_helpers import EMBEDDED_FILES, load_digits
 
 
 @pytest.fixture(scope="module")
@@ -64,28 +66,34 @@ def test_no_two_embedded_digits_are_alike(embedded):
 
 
 def test_embedded_files_are_small():
-    assert sum((ROOT / "data" / name).stat().st_size for name, _ in EmbeddedDigits.resources) < 2e6
+    assert sum((ROOT / "data" / f"{name}.gz").stat().st_size for name in EMBEDDED_FILES) < 2e6
 
 
 def test_the_script_draws_the_embedded_files_again(tmp_path):
     subprocess.run([sys.executable, ROOT / "data" / "draw_digits.py", tmp_path], check=True)
-    for name, _ in EmbeddedDigits.resources:
+    for name in EMBEDDED_FILES:
         # Unpacked, since another zlib may pack the same bytes in another way.
-        drawn = gzip.decompress((tmp_path / name).read_bytes())
-        assert drawn == gzip.decompress((ROOT / "data" / name).read_bytes()), name
+        drawn = gzip.decompress((tmp_path / f"{name}.gz").read_bytes())
+        assert drawn == gzip.decompress((ROOT / "data" / f"{name}.gz").read_bytes()), name
 
 
-def test_damaged_embedded_files_are_an_error(tmp_path, monkeypatch):
-    for name, _ in EmbeddedDigits.resources:
-        (tmp_path / name).write_bytes((ROOT / "data" / name).read_bytes())
-    monkeypatch.setattr(EmbeddedDigits, "folder", tmp_path)
-    load_digits(dataset="embedded")
-    whole = (tmp_path / name).read_bytes()
-    (tmp_path / name).write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:])
-    with pytest.raises(RuntimeError, match=f"{name} is missing or damaged; restore it"):
-        load_digits(dataset="embedded")
-    (tmp_path / name).unlink()
-    with pytest.raises(RuntimeError, match=f"{name} is missing or damaged; restore it"):
+@pytest.mark.parametrize("name", EMBEDDED_FILES)
+def test_damaged_embedded_files_are_an_error(name, tmp_path, monkeypatch):
+    for whole in EMBEDDED_FILES:
+        (tmp_path / "data").mkdir(exist_ok=True)
+        shutil.copy(ROOT / "data" / f"{whole}.gz", tmp_path / "data")
+    monkeypatch.setattr(vae_helpers, "HERE", tmp_path)
+    assert load_digits(dataset="embedded").name == "embedded digits"
+    file = tmp_path / "data" / f"{name}.gz"
+    content = file.read_bytes()
+    one_byte_changed = content[:-200] + bytes([content[-200] ^ 1]) + content[-199:]
+    other = gzip.compress(gzip.decompress(content)[::-1])
+    for damaged in (one_byte_changed, content[:-200], b"", b"no archive", other):
+        file.write_bytes(damaged)
+        with pytest.raises(RuntimeError, match=f"{name}.gz is missing or damaged; restore it"):
+            load_digits(dataset="embedded")
+    file.unlink()
+    with pytest.raises(RuntimeError, match=f"{name}.gz is missing or damaged; restore it"):
         load_digits(dataset="embedded")
 
 
@@ -117,54 +125,109 @@ def test_without_network_mnist_is_an_error_where_it_was_asked_for(
 ):
     monkeypatch.setattr(vae_helpers.MNIST, "mirrors", [closed_port])
     monkeypatch.setenv("VAE_DATASET", "mnist")
-    with pytest.raises(RuntimeError, match="^MNIST could not be had in .*Connection refused.*$"):
+    with pytest.raises(RuntimeError, match="^MNIST could not be had: .*Connection refused.*$"):
         load_digits(tmp_path)
 
 
-def test_a_server_that_never_answers_does_not_hang(tmp_path, monkeypatch):
-    monkeypatch.setattr(vae_helpers, "DOWNLOAD_TIMEOUT", 0.5)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        monkeypatch.setattr(vae_helpers.MNIST, "mirrors", [url, url])
-        started = time.monotonic()
-        with pytest.raises(RuntimeError, match="timed out"):
-            load_digits(tmp_path, "mnist")
-        assert time.monotonic() - started < 5
-    assert socket.getdefaulttimeout() is None
+def silent(connection):
+    time.sleep(60)
 
 
-def test_a_server_that_speaks_no_http_is_survived(tmp_path, monkeypatch, capsys):
-    def answer(server):
-        connection, _ = server.accept()
-        connection.recv(1000)
-        connection.sendall(b"what?\r\n\r\n")
-        connection.close()
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=answer, args=[server]).start()
-        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        monkeypatch.setattr(vae_helpers.MNIST, "mirrors", [url])
-        assert load_digits(tmp_path, "auto").name == "embedded digits"
-    assert "MNIST could not be had" in capsys.readouterr().out
+def one_byte_a_second(connection):
+    connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 9912422\r\n\r\n")
+    for _ in range(60):
+        connection.sendall(b"x")
+        time.sleep(1)
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
-    root = tmp_path / "data"
-    root.mkdir(mode=0o555)
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)  # nobody: the superuser could write even there
-    try:
-        with pytest.raises(RuntimeError, match="data.*Permission denied.*Make the folder writable"):
-            load_digits(root, "mnist")
-    finally:
-        os.seteuid(user)
+def no_http(connection):
+    connection.sendall(b"what?\r\n\r\n")
 
 
-def test_a_file_in_the_way_is_named(tmp_path):
+@pytest.fixture
+def serve():
+    """Starts a server on a loopback address that answers each request as it is told."""
+    servers = []
+
+    def answer_all(server, answer):
+        def one(connection):
+            with connection:
+                try:
+                    connection.recv(1000)
+                    answer(connection)
+                except OSError:
+                    pass  # the other side has gone
+
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return  # closed
+            threading.Thread(target=one, args=[connection], daemon=True).start()
+
+    def start(answer):
+        server = socket.create_server(("127.0.0.1", 0))
+        servers.append(server)
+        threading.Thread(target=answer_all, args=[server, answer], daemon=True).start()
+        return f"http://127.0.0.1:{server.getsockname()[1]}/"
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+LOAD = """
+import sys, time, vae_helpers
+vae_helpers.MNIST.mirrors = sys.argv[2:]
+started = time.monotonic()
+print(vae_helpers.load_digits(sys.argv[1]).name, time.monotonic() - started)
+"""
+
+
+def start_loading(root, *mirrors, **environment):
+    """A process of its own that loads digits and prints their name and how long it took."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "VAE_DATASET": "auto", **environment}
+    return subprocess.Popen(
+        [sys.executable, "-c", LOAD, root, *mirrors],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_no_network_of_any_kind_holds_up_a_start_for_30_seconds(tmp_path, serve):
+    # A resolver that never answers, in the process that downloads.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import socket, time\nsocket.getaddrinfo = lambda *_, **__: time.sleep(60)"
+    )
+    paths = os.pathsep.join([str(tmp_path), str(ROOT)])
+    one_byte, nothing = serve(one_byte_a_second), serve(silent)
+    processes = {
+        "no name": start_loading(tmp_path / "1", "http://there.is.no.such.host.invalid/"),
+        "no resolver": start_loading(tmp_path / "2", "http://localhost/", PYTHONPATH=paths),
+        "no http": start_loading(tmp_path / "3", serve(no_http)),
+        "silent": start_loading(tmp_path / "4", nothing, nothing),
+        "one byte a second": start_loading(tmp_path / "5", one_byte, one_byte),
+    }
+    printed = {name: process.communicate(timeout=90)[0] for name, process in processes.items()}
+    reasons = {
+        "no name": r"urlopen error \[Errno -\d\]",
+        "no resolver": "less than 100 kB came in 15 seconds",
+        "no http": "what",
+        "silent": "timed out|less than 100 kB came in 15 seconds",
+        "one byte a second": "less than 100 kB came in 15 seconds",
+    }
+    for name, lines in printed.items():
+        found = re.search(f"NOT MNIST.*{reasons[name]}.*\nembedded digits ([0-9.]+)\n$", lines)
+        assert found and float(found[1]) < 30, lines
+
+
+def test_a_file_in_the_way_is_survived(tmp_path, monkeypatch, capsys, closed_port):
+    monkeypatch.setattr(vae_helpers.MNIST, "mirrors", [closed_port])
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(RuntimeError, match="MNIST could not be had in .*file.*Not a directory"):
-        load_digits(tmp_path / "file", "mnist")
+    assert load_digits(tmp_path / "file", "auto").name == "embedded digits"
+    assert str(tmp_path / "file") in capsys.readouterr().out
+    assert (tmp_path / "file").read_text() == "in the way"
 
 
 @pytest.mark.parametrize("wrong", ["cifar", "MNIST", ""])

@@ -1,71 +1,383 @@
 """What needs the real MNIST, as .gz files in data/MNIST/raw. Without them these are skipped."""
 
+import gzip
 import http.server
+import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
 import threading
+import time
+from pathlib import Path
 
 import pytest
 import torch
 
 import vae_helpers
-from kernel import MNIST_FILES
+from kernel import MNIST_FILES, ROOT
 from vae_helpers import load_digits
 
+resource = pytest.importorskip("resource", reason="these tests limit and kill processes of Unix")
+
+NAMES = list(vae_helpers.MNIST_FILES)
+
 pytestmark = pytest.mark.skipif(
-    not all((MNIST_FILES / name).exists() for name, _ in vae_helpers.MNIST.resources),
+    not all((MNIST_FILES / f"{name}.gz").exists() for name in NAMES),
     reason="MNIST's .gz files are not in data/MNIST/raw",
 )
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    """A data folder that holds MNIST's .gz files, as they come from a mirror, and nothing else."""
-    root = tmp_path_factory.mktemp("data")
-    (root / "MNIST" / "raw").mkdir(parents=True)
-    for name, _ in vae_helpers.MNIST.resources:
-        shutil.copy(MNIST_FILES / name, root / "MNIST" / "raw")
-    return root
+@pytest.fixture
+def packed(tmp_path):
+    """A data folder with the four .gz files of MNIST; the folder that they lie in."""
+    folder = tmp_path / "data" / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    for name in NAMES:
+        shutil.copy(MNIST_FILES / f"{name}.gz", folder)
+    return folder
+
+
+@pytest.fixture
+def unpacked(packed):
+    """The same, unpacked."""
+    for name in NAMES:
+        file = packed / f"{name}.gz"
+        (packed / name).write_bytes(gzip.decompress(file.read_bytes()))
+        file.unlink()
+    return packed
+
+
+def no_download(names, folder):
+    """How a download ends without a network; test_data.py has real ones."""
+    raise RuntimeError("there is no network")
 
 
 @pytest.fixture
 def no_network(monkeypatch):
-    monkeypatch.setattr(vae_helpers.MNIST, "mirrors", [])
+    monkeypatch.setattr(vae_helpers, "_download", no_download)
 
 
 @pytest.fixture(scope="module")
-def mnist(root):
-    return load_digits(root, "mnist")
+def mnist():
+    return load_digits(ROOT / "data", "mnist")
+
+
+def is_mnist(digits, mnist):
+    return digits.name == "MNIST" and all(torch.equal(a, b) for a, b in zip(digits[1:], mnist[1:]))
+
+
+# Mirrors, whole and faulty -------------------------------------------------------------------
+
+
+def cut_off(content):
+    return content[: len(content) // 2]
+
+
+def one_byte_changed(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+def error_page(content):
+    return b"<html><body>Please log in to this network.</body></html>"
+
+
+def whole(content):
+    return content
+
+
+@pytest.fixture
+def mirror():
+    """Starts a mirror of MNIST: its address and the list of the files that it is asked for."""
+    servers = []
+
+    def start(fault=whole, bytes_a_second=None):
+        asked = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                name = self.path.rsplit("/", 1)[1]
+                asked.append(name)
+                original = (MNIST_FILES / name).read_bytes()
+                content = fault(original)
+                # An error page has its own length; what is cut off has promised more.
+                promised = original if fault is cut_off else content
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(promised)))
+                self.end_headers()
+                step = (bytes_a_second or 10**9) // 10
+                for i in range(0, len(content), step):
+                    self.wfile.write(content[i : i + step])
+                    if bytes_a_second:
+                        time.sleep(0.1)
+
+            def do_HEAD(self):
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *words):
+                pass
+
+        class Server(http.server.ThreadingHTTPServer):
+            def handle_error(self, request, client_address):
+                pass  # the other side has gone
+
+        server = Server(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}/", asked
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_mnist_is_downloaded_once_and_kept(tmp_path, monkeypatch, capsys, mirror, mnist):
+    address, asked = mirror()
+    monkeypatch.setattr(vae_helpers.MNIST, "mirrors", [address])
+    assert is_mnist(load_digits(tmp_path), mnist)
+    printed, errors = capsys.readouterr()
+    assert printed.endswith("\rDownloading MNIST: 11.6 MB \n") and errors == ""
+    assert set(asked) == {f"{name}.gz" for name in NAMES}
+    asked.clear()
+    assert is_mnist(load_digits(tmp_path), mnist)
+    assert capsys.readouterr() == ("", "") and asked == []
+    assert {f.name for f in (tmp_path / "MNIST/raw").iterdir()} == {f"{n}.gz" for n in NAMES}
+
+
+@pytest.mark.parametrize("fault", [cut_off, one_byte_changed, error_page])
+def test_a_faulty_download_comes_from_the_next_mirror_or_is_refused(
+    fault, tmp_path, monkeypatch, mirror, mnist
+):
+    faulty, whole = mirror(fault)[0], mirror()[0]
+    monkeypatch.setattr(vae_helpers.MNIST, "mirrors", [faulty])
+    with pytest.raises(RuntimeError, match="train-images-idx3-ubyte.gz: File not found or corrup"):
+        load_digits(tmp_path, "mnist")
+    assert not (tmp_path / "MNIST").exists()
+    monkeypatch.setattr(vae_helpers.MNIST, "mirrors", [faulty, whole])
+    assert is_mnist(load_digits(tmp_path, "mnist"), mnist)
+
+
+def test_only_what_is_lacking_is_downloaded(packed, monkeypatch, mirror, mnist):
+    address, asked = mirror()
+    monkeypatch.setattr(vae_helpers.MNIST, "mirrors", [address])
+    (packed / NAMES[0]).write_bytes(gzip.decompress((packed / f"{NAMES[0]}.gz").read_bytes()))
+    (packed / f"{NAMES[0]}.gz").unlink()
+    (packed / f"{NAMES[3]}.gz").unlink()
+    assert is_mnist(load_digits(packed.parents[1], "mnist"), mnist)
+    assert set(asked) == {f"{NAMES[3]}.gz"}
+
+
+# Damaged files ------------------------------------------------------------------------------
+
+
+def number(n):
+    return n.to_bytes(4, "big")
+
+
+DAMAGE = {
+    "truncated": lambda content: content[:-1000],
+    "empty": lambda content: b"",
+    "wrong magic number": lambda content: number(0x1234) + content[4:],
+    "claims 2^31 images": lambda content: content[:4] + number(2**31 - 1) + content[8:],
+    "another data set of this shape": lambda content: content[:16] + content[:15:-1],
+    "one byte changed": one_byte_changed,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", [NAMES[0], NAMES[3]])
+def test_damaged_unpacked_files_are_seen(damage, name, unpacked, no_network, mnist):
+    damaged = DAMAGE[damage]((unpacked / name).read_bytes())
+    (unpacked / name).write_bytes(damaged)
+    with pytest.raises(RuntimeError, match=f"^MNIST could not be had: {name} missing or damaged"):
+        load_digits(unpacked.parents[1], "mnist")
+    # With its .gz beside it, it is not needed; and it is not touched.
+    shutil.copy(MNIST_FILES / f"{name}.gz", unpacked)
+    assert is_mnist(load_digits(unpacked.parents[1], "mnist"), mnist)
+    assert (unpacked / name).read_bytes() == damaged
+
+
+def test_swapped_names_are_seen(unpacked, no_network):
+    images, labels = unpacked / NAMES[2], unpacked / NAMES[3]
+    images.rename(unpacked / "other")
+    labels.rename(images)
+    (unpacked / "other").rename(labels)
+    with pytest.raises(RuntimeError, match=f"{NAMES[2]}, {NAMES[3]} missing or damaged"):
+        load_digits(unpacked.parents[1], "mnist")
+
+
+@pytest.mark.parametrize("damage", [cut_off, one_byte_changed, error_page])
+def test_damaged_gz_files_are_fetched_again_or_named(damage, packed, monkeypatch, mirror, mnist):
+    file = packed / f"{NAMES[2]}.gz"
+    content = file.read_bytes()
+    file.write_bytes(damage(content))
+    with monkeypatch.context() as patch:
+        patch.setattr(vae_helpers, "_download", no_download)
+        with pytest.raises(RuntimeError, match=f"{NAMES[2]} missing or damaged"):
+            load_digits(packed.parents[1], "mnist")
+    monkeypatch.setattr(vae_helpers.MNIST, "mirrors", [mirror()[0]])
+    assert is_mnist(load_digits(packed.parents[1], "mnist"), mnist)
+    assert file.read_bytes() == content
+
+
+def test_a_damaged_gz_beside_a_whole_unpacked_file_does_no_harm(unpacked, no_network, mnist):
+    (unpacked / f"{NAMES[0]}.gz").write_bytes(b"no archive")
+    assert is_mnist(load_digits(unpacked.parents[1], "mnist"), mnist)
+
+
+# Folders ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ordinary_user():
+    """Where the tests run as the superuser, who could write everywhere."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(user)
+
+
+def test_a_read_only_folder_is_read(packed, no_network, mnist, request):
+    for folder in [packed, *packed.parents[:2]]:
+        folder.chmod(0o555)
+    for folder in packed.parents[2:]:  # pytest's own
+        if folder.name.startswith(("test_", "popen-", "pytest-")):
+            folder.chmod(0o755)
+    request.getfixturevalue("ordinary_user")
+    with pytest.raises(PermissionError):
+        (packed / "new").write_text("")
+    assert is_mnist(load_digits(packed.parents[1], "mnist"), mnist)
+
+
+def test_what_cannot_be_kept_is_used_and_that_is_said(tmp_path, monkeypatch, capsys, mirror, mnist):
+    monkeypatch.setattr(vae_helpers.MNIST, "mirrors", [mirror()[0]])
+    (tmp_path / "MNIST").write_text("a file in the way")
+    assert is_mnist(load_digits(tmp_path, "mnist"), mnist)
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert re.match(r"MNIST could not be kept, and must be .*: .*Not a directory.*/MNIST", line)
+    assert (tmp_path / "MNIST").read_text() == "a file in the way"
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path, mirror):
+    """A file system of 4 MB for the data folder, if mounting one is permitted."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk]
+    if subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("no file system may be mounted here")
+    try:
+        output = load_in_a_process(disk, mirror()[0])
+        assert re.search("MNIST could not be kept.*No space left on device.*\nMNIST$", output)
+        kept = {file.name for file in (disk / "MNIST" / "raw").iterdir()}
+        assert kept < {f"{name}.gz" for name in NAMES}
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("limit, operation", [(5, "the download failed"), (20, "be read")])
+def test_where_no_large_file_can_be_written_the_embedded_digits_serve(
+    limit, operation, tmp_path, mirror
+):
+    """As on a full disk: no file may grow beyond so many megabytes, temporary ones included."""
+    output = load_in_a_process(tmp_path, mirror()[0], file_limit=limit * 10**6)
+    assert re.search(f"NOT MNIST.*{operation}.*File too large.*\nembedded digits$", output), output
+
+
+def test_paths_may_hold_spaces_and_other_letters(packed, no_network, mnist):
+    root = packed.parents[1].rename(packed.parents[2] / "données für MNIST 数")
+    assert is_mnist(load_digits(root, "mnist"), mnist)
+
+
+def test_a_relative_path_is_the_same_from_every_working_directory(
+    packed, no_network, monkeypatch, tmp_path, mnist
+):
+    monkeypatch.chdir(packed.parents[2])
+    assert is_mnist(load_digits("data", "mnist"), mnist)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setattr(vae_helpers, "HERE", packed.parents[2])
+    assert is_mnist(load_digits("data", "mnist"), mnist)
+
+
+# Processes ----------------------------------------------------------------------------------
+
+LOAD = """
+import sys, vae_helpers
+vae_helpers.MNIST.mirrors = [sys.argv[2]]
+digits = vae_helpers.load_digits(sys.argv[1])
+print(digits.name)
+"""
+
+
+LOADING = {"PYTHONPATH": str(ROOT), "VAE_DATASET": "auto", "OMP_NUM_THREADS": "1"}
+
+
+def start(root, mirror, file_limit=None, **environment):
+    """A process of its own that loads digits and prints their name."""
+    limit = (file_limit, resource.RLIM_INFINITY)
+    return subprocess.Popen(
+        [sys.executable, "-c", LOAD, root, mirror],
+        env={**os.environ, **LOADING, **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=file_limit and (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)),
+    )
+
+
+def load_in_a_process(*arguments, **options):
+    return start(*arguments, **options).communicate(timeout=120)[0].strip()
+
+
+@pytest.mark.parametrize("n", [2, 10])
+def test_many_processes_at_once_end_with_whole_files(n, tmp_path, mirror):
+    address, _ = mirror()
+    processes = [start(tmp_path, address) for _ in range(n)]
+    printed = [process.communicate(timeout=300)[0] for process in processes]
+    assert all(output.endswith("\nMNIST\n") or output == "MNIST\n" for output in printed), printed
+    files = {file.name: file.read_bytes() for file in (tmp_path / "MNIST" / "raw").iterdir()}
+    assert files == {f"{n}.gz": (MNIST_FILES / f"{n}.gz").read_bytes() for n in NAMES}
+
+
+def downloading(folder):
+    """How many processes have an argument in this folder: those that download into it."""
+    commands = Path("/proc").glob("[0-9]*/cmdline")
+    return sum(str(folder).encode() in command.read_bytes() for command in commands)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=lambda how: how.name)
+def test_interrupted_at_any_moment_it_heals_itself(how, tmp_path, mirror, monkeypatch, mnist):
+    address, asked = mirror(bytes_a_second=8 * 10**6)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    # From the start of the download to its end, which takes about two seconds.
+    for moment in (0.0, 0.7, 1.3, 1.6):
+        asked.clear()
+        process = start(tmp_path, address, TMPDIR=str(temporary))
+        while not asked:
+            assert process.poll() is None
+            time.sleep(0.01)
+        assert downloading(temporary)
+        time.sleep(moment)
+        process.send_signal(how)
+        process.wait()
+    time.sleep(1)
+    assert not downloading(temporary)
+    for file in (tmp_path / "MNIST" / "raw").glob("*.gz"):
+        assert file.read_bytes() == (MNIST_FILES / file.name).read_bytes()
+    monkeypatch.setattr(vae_helpers.MNIST, "mirrors", [address])
+    assert is_mnist(load_digits(tmp_path, "mnist"), mnist)
+
+
+# The digits themselves ----------------------------------------------------------------------
 
 
 def binarized(images):
     return (images.flatten(1) > 127).float()
-
-
-def test_mnist_is_read_from_gz_files_then_from_unpacked_ones(root, mnist, no_network, capsys):
-    for name, _ in vae_helpers.MNIST.resources:
-        (root / "MNIST" / "raw" / name).unlink()
-    again = load_digits(root)
-    assert again.name == mnist.name == "MNIST"
-    assert all(torch.equal(a, b) for a, b in zip(again[1:], mnist[1:]))
-    assert capsys.readouterr() == ("", "")
-
-
-def test_mnist_is_downloaded_without_a_trace_in_the_output(tmp_path, monkeypatch, capsys):
-    class Mirror(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *request):
-            super().__init__(*request, directory=MNIST_FILES)
-
-        def log_message(self, *words):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror) as server:
-        threading.Thread(target=server.serve_forever).start()
-        monkeypatch.setattr(
-            vae_helpers.MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"]
-        )
-        assert load_digits(tmp_path).name == "MNIST"
-        server.shutdown()
-    assert capsys.readouterr() == ("", "")
 
 
 def test_mnist_is_the_real_one(mnist):

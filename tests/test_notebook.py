@@ -289,6 +289,38 @@ def test_training_run_again_repeats_itself_and_can_be_loaded(executed):
     executed.evaluate("LOAD_PARAMETERS = False")
 
 
+def test_saved_parameters_never_run_code(executed):
+    """A file that would make a folder, if it were unpickled without care."""
+    printed = executed.evaluate("""
+class Code:
+    def __reduce__(self):
+        return os.mkdir, ("code_was_run",)
+torch.save({"description": description(), "history": Code()}, PARAMETERS_FILE)
+print(load_parameters(), os.path.exists("code_was_run"))
+torch.load(PARAMETERS_FILE, weights_only=False)
+print(os.path.exists("code_was_run"))
+PARAMETERS_FILE.unlink()
+""")
+    assert "it is damaged, or not a file of saved parameters: training instead" in printed
+    assert printed.endswith("None False\nTrue\n")
+
+
+def test_parameters_saved_by_two_at_once_are_whole_at_any_moment(executed):
+    printed = executed.evaluate("""
+import threading
+save_parameters(history)
+writers = [threading.Thread(target=lambda: [save_parameters(history) for _ in range(15)])
+           for _ in range(2)]
+for writer in writers:
+    writer.start()
+loaded = []
+while any(writer.is_alive() for writer in writers):
+    loaded.append(load_parameters() == history)
+print(len(loaded) > 5, all(loaded), list(Path().glob("*.pt")) == [PARAMETERS_FILE])
+""")
+    assert printed.endswith("True True True\n") and "could not be saved" not in printed
+
+
 def test_an_interrupt_keeps_what_was_learned(notebook, kernel_for):
     with kernel_for(notebook, VAE_EPOCHS="100000") as kernel:
         kernel.run_all(until=TRAIN)
