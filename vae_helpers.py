@@ -296,12 +296,9 @@ def _download(names, folder):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-        ) as process:
-            try:
-                process.stdout.readline()  # it has started, which may take long on a busy machine
-                _wait_for(process, folder)
-            finally:
-                process.kill()
+        ) as process:  # it ends when its standard input is closed, at the latest below
+            process.stdout.readline()  # it has started, which may take long on a busy machine
+            _wait_for(process, folder)
         if process.returncode != 0:
             log.seek(0)
             raise RuntimeError(log.read().decode(errors="replace").strip().splitlines()[-1])
@@ -323,9 +320,10 @@ def _wait_for(process, folder):
 
 
 def _fetch(folder, names, mirrors):
-    """Download each file as .gz from the first mirror that has it whole. Ends with its parent."""
-    print("started", flush=True)
+    """Download each file as .gz from the first mirror that has it whole."""
+    # However its parent ends, this process then ends, too.
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
+    print("started", flush=True)
     socket.setdefaulttimeout(PATIENCE / 2)  # leaves time for a second mirror
     md5s = dict(MNIST.resources)
     for name in names.split():
