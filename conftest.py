@@ -29,6 +29,12 @@ if workers > 1:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, os.cpu_count() // workers)))
 
 
+def pytest_configure(config):
+    if config.option.nbval:  # wherever a notebook lies, it uses this project's helpers and digits
+        paths = [str(ROOT), os.environ.get("PYTHONPATH")]
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collect_file(file_path, parent):
     collectors = yield
@@ -62,9 +68,6 @@ class Notebook(IPyNbFile):
     def setup(self):
         if self.nb is None:
             return
-        # Wherever the notebook lies, it uses this project's helpers and digits.
-        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, dict.fromkeys(paths)))
         self.folder = tempfile.TemporaryDirectory()
         self.kernel = Kernel(
             self.config.option.nbval_kernel_name or CURRENT_ENV_KERNEL_NAME,

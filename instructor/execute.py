@@ -78,7 +78,7 @@ def main(source=NOTEBOOK, result=None):
     try:
         notebook = execute(Path(source).resolve(), environment)
         write(notebook, result)
-        if result == NOTEBOOK:
+        if result.resolve() == NOTEBOOK:
             record_check_cells(notebook)
     except (CellExecutionError, OSError, RuntimeError) as error:
         sys.exit(f"\n{error}\n{result} was not written.")

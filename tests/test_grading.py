@@ -71,6 +71,11 @@ def move_check(notebook):
     notebook.cells.append(cell)
 
 
+def remove_ids(notebook):
+    for cell in notebook.cells:
+        del cell["id"]
+
+
 def remove_picture(notebook):
     cell_of(notebook, SCATTER).outputs = []
     cell_of(notebook, "held-out-codes").outputs = []
@@ -85,6 +90,7 @@ def remove_picture(notebook):
         (change_check, "check-elbo is not as it is in the assignment"),
         (tag_check, "check-elbo is not as it is in the assignment"),
         (move_check, "the check cells are not in the order of the assignment"),
+        (remove_ids, "its cells have no ids"),
         (remove_picture, "picture 1, the digits in the latent space, is missing"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

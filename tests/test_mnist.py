@@ -307,7 +307,8 @@ def test_a_relative_path_is_the_same_from_every_working_directory(
 # Processes ----------------------------------------------------------------------------------
 
 LOAD = """
-import sys, vae_helpers
+import signal, sys, vae_helpers
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 vae_helpers.MNIST.mirrors = [sys.argv[2]]
 digits = vae_helpers.load_digits(sys.argv[1])
 print(digits.name)
