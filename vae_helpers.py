@@ -301,21 +301,23 @@ def _download(names, folder):
             _wait_for(process, folder)
         if process.returncode != 0:
             log.seek(0)
-            raise RuntimeError(log.read().decode(errors="replace").strip().splitlines()[-1])
+            lines = log.read().decode(errors="replace").strip().splitlines()
+            raise RuntimeError(lines[-1] if lines else "the downloading process was killed")
 
 
 def _wait_for(process, folder):
     """Wait for the process to end, and show what arrives, as long as enough of it does."""
-    received, patience_ends = 0, time.monotonic() + PATIENCE
+    progress, patience_ends = [], time.monotonic() + PATIENCE
     while process.poll() is None:
-        size = sum(file.stat().st_size for file in folder.glob("*.gz"))
-        if size >= received + ENOUGH:
-            received, patience_ends = size, time.monotonic() + PATIENCE
-            print(f"\rDownloading MNIST: {size / 1e6:.1f} MB ", end="", flush=True)
+        sizes = [file.stat().st_size for file in sorted(folder.glob("*.gz"))]
+        before, progress = progress, [size // ENOUGH for size in sizes]
+        if progress != before:  # more of a file, a further one, or one begun anew
+            patience_ends = time.monotonic() + PATIENCE
+            print(f"\rDownloading MNIST: {sum(sizes) / 1e6:.1f} MB ", end="", flush=True)
         elif time.monotonic() > patience_ends:
             raise RuntimeError(f"less than {ENOUGH // 1000} kB came in {PATIENCE} seconds")
         time.sleep(0.1)
-    if received:
+    if progress:
         print()
 
 

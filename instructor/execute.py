@@ -63,7 +63,7 @@ def execute(path, environment):
 
 def write(notebook, path):
     """Write the notebook, as HTML where the name ends so; the old file stays until all is there."""
-    unfinished = path.with_suffix(".unfinished")
+    unfinished = path.with_name(f"{path.name}.unfinished")
     if path.suffix == ".html":
         html, _ = HTMLExporter().from_notebook_node(notebook)
         unfinished.write_text(html, encoding="utf-8")
@@ -80,10 +80,12 @@ def main(source=NOTEBOOK, result=None):
         write(notebook, result)
         if result.resolve() == NOTEBOOK:
             record_check_cells(notebook)
-    except (CellExecutionError, OSError, RuntimeError) as error:
+    except (CellExecutionError, OSError, RuntimeError, ValueError) as error:
         sys.exit(f"\n{error}\n{result} was not written.")
     print(f"\r\033[K{result} is written.")
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 3:
+        sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -4,7 +4,9 @@ nbval compares a notebook with itself. It cannot see that a check was changed an
 outputs were stripped: with nothing stored there is nothing to compare.
 """
 
+import ast
 import json
+import re
 from hashlib import sha256
 from pathlib import Path
 
@@ -19,20 +21,37 @@ PICTURES = {
     "02181adc-90c1-11eb-29d7-736dce72a0ac": "picture 4, the latent space as a map",
 }
 
+# Modules, functions and losses that are probability made by a library.
+FORBIDDEN = re.compile(
+    r"distributions|scipy|pyro|numpyro|log_prob|bernoulli_?|kl_div|\w*cross_entropy\w*|\w*nll_loss|"
+    r"\w*Loss"
+)
+
 
 def problems_of(notebook):
-    """One line for each problem: cells that were not run, checks that changed, pictures missing."""
+    """One line for each problem: cells not run, checks changed, library-made probability, ..."""
     if any("id" not in cell for cell in notebook.cells):
         yield "its cells have no ids: it must be made from the assignment, by a recent Jupyter"
         return
+    cells = {cell.id: cell for cell in notebook.cells if cell.cell_type == "code"}
+    trees = {id: parsed(cell.source) for id, cell in cells.items()}
+    yield from not_run(cells, trees)
+    yield from checks_changed(cells, trees)
+    for id, tree in trees.items():
+        for name in sorted(filter(FORBIDDEN.fullmatch, library_names(tree))):
+            yield f"{name}, in {id}, is library-made probability: write the density or sample out"
+    yield from pictures_missing(notebook)
 
-    code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
-    for cell in code:
+
+def not_run(cells, trees):
+    for id, cell in cells.items():
         ignored = "nbval-ignore-output" in cell.metadata.get("tags", [])
-        if cell.execution_count is None or (ignored and not cell.outputs):
-            yield f"{cell.id} was not run, or its outputs were removed: run all cells and save"
+        if trees[id].body and (cell.execution_count is None or (ignored and not cell.outputs)):
+            first_line = cell.source.splitlines()[0]
+            yield f"{id} was not run, or lost its outputs: run all cells and save ({first_line})"
 
-    cells = {cell.id: cell for cell in code}
+
+def checks_changed(cells, trees):
     expected = json.loads(CHECK_CELLS.read_text())
     for id, digest in expected.items():
         if id not in cells:
@@ -41,7 +60,14 @@ def problems_of(notebook):
             yield f"{id} is not as it is in the assignment: restore this cell"
     if [id for id in cells if id in expected] != [id for id in expected if id in cells]:
         yield "the check cells are not in the order of the assignment"
+    used_by_checks = set().union(*(defined_names(trees[id]) for id in expected if id in trees))
+    for id, tree in trees.items():
+        for name in sorted(defined_names(tree) & used_by_checks):
+            if id not in expected:
+                yield f"{name}, in {id}, has a name that the checks use: choose another"
 
+
+def pictures_missing(notebook):
     section, shown = None, set()
     for cell in notebook.cells:
         section = cell.id if cell.id in PICTURES else section
@@ -50,6 +76,42 @@ def problems_of(notebook):
     for section, picture in PICTURES.items():
         if section not in shown:
             yield f"{picture}, is missing"
+
+
+def parsed(source):
+    """The syntax tree of a cell, without lines that only IPython understands."""
+    lines = [line for line in source.splitlines() if not line.lstrip().startswith(("%", "!"))]
+    try:
+        return ast.parse("\n".join(lines))
+    except SyntaxError:
+        return ast.parse("...")  # running it will tell
+
+
+def defined_names(tree):
+    """The names that a cell itself, not a function in it, defines."""
+    names = set()
+    for statement in tree.body:
+        if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+            names.add(statement.name)
+        else:
+            names |= {
+                node.id
+                for node in ast.walk(statement)
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+            }
+    return names
+
+
+def library_names(tree):
+    """The parts of all names that a cell imports, and of all attributes that it uses."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for name in [getattr(node, "module", ""), *(alias.name for alias in node.names)]:
+                names |= set((name or "").split("."))
+        elif isinstance(node, ast.Attribute):
+            names.add(node.attr)
+    return names
 
 
 def digest_of(cell):

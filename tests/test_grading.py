@@ -71,6 +71,14 @@ def move_check(notebook):
     notebook.cells.append(cell)
 
 
+def redefine_check(notebook):
+    cell_of(notebook, BS).source += "\ndef same(a, b):\n    return True"
+
+
+def use_a_library(notebook):
+    cell_of(notebook, BS).source += "\nfrom torch.distributions import Normal"
+
+
 def remove_ids(notebook):
     for cell in notebook.cells:
         del cell["id"]
@@ -84,12 +92,14 @@ def remove_picture(notebook):
 @pytest.mark.parametrize(
     "change, problem",
     [
-        (strip_outputs, "d402633e-8c18-11eb-119d-017ad87927b0 was not run, or its outputs were"),
-        (strip_one_output, f"{TRAINED} was not run, or its outputs were removed"),
+        (strip_outputs, "d402633e-8c18-11eb-119d-017ad87927b0 was not run, or lost its outputs"),
+        (strip_one_output, f"{TRAINED} was not run, or lost its outputs"),
         (remove_check, "check-elbo is missing"),
         (change_check, "check-elbo is not as it is in the assignment"),
         (tag_check, "check-elbo is not as it is in the assignment"),
         (move_check, "the check cells are not in the order of the assignment"),
+        (redefine_check, f"same, in {BS}, has a name that the checks use"),
+        (use_a_library, f"distributions, in {BS}, is library-made probability"),
         (remove_ids, "its cells have no ids"),
         (remove_picture, "picture 1, the digits in the latent space, is missing"),
     ],
@@ -98,6 +108,11 @@ def remove_picture(notebook):
 def test_a_notebook_that_was_tampered_with_is_seen(notebook, change, problem):
     change(notebook)
     assert [*problems_of(notebook)][0].startswith(problem)
+
+
+def test_an_empty_cell_is_no_problem(notebook):
+    notebook.cells.append(nbformat.v4.new_code_cell("# to be continued", id="scratch"))
+    assert [*problems_of(notebook)] == []
 
 
 # A class of notebooks, graded at once --------------------------------------------------------
@@ -128,6 +143,12 @@ def graded(tmp_path_factory):
         "endless": notebook_of("1", "while True:\n    pass", "2"),
         "stubborn": notebook_of(
             "1", "while True:\n    try:\n        input()\n    except BaseException:\n        pass"
+        ),
+        "printing": notebook_of(
+            "1", "while True:\n    try:\n        print(1)\n    except BaseException:\n        pass"
+        ),
+        "caught": notebook_of(
+            "1", "try:\n    while True:\n        pass\nexcept KeyboardInterrupt:\n    pass"
         ),
         "dead": notebook_of("1", "import os\nos._exit(1)", "2"),
     }
@@ -181,6 +202,8 @@ def test_stripped_outputs_fail(graded):
     [
         ("endless", "Timeout of 20 seconds exceeded"),
         ("stubborn", "Timeout of 20 seconds exceeded"),
+        ("printing", "Timeout of 20 seconds exceeded"),
+        ("caught", "Timeout of 20 seconds exceeded"),
         ("dead", "the kernel died in this cell"),
     ],
 )
