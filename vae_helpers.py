@@ -165,7 +165,7 @@ EMBEDDED_FILES = {
 }
 
 # A download goes on as long as this much arrives in this time.
-PATIENCE = 15  # seconds
+PATIENCE = 10  # seconds
 ENOUGH = 100_000  # bytes
 
 
