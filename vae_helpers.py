@@ -308,17 +308,19 @@ def _download(names, folder):
 def _wait_for(process, folder):
     """Wait for the process to end, and show what arrives, as long as enough of it does."""
     progress, patience_ends = [], time.monotonic() + PATIENCE
-    while process.poll() is None:
-        sizes = [file.stat().st_size for file in sorted(folder.glob("*.gz"))]
-        before, progress = progress, [size // ENOUGH for size in sizes]
-        if progress != before:  # more of a file, a further one, or one begun anew
-            patience_ends = time.monotonic() + PATIENCE
-            print(f"\rDownloading MNIST: {sum(sizes) / 1e6:.1f} MB ", end="", flush=True)
-        elif time.monotonic() > patience_ends:
-            raise RuntimeError(f"less than {ENOUGH // 1000} kB came in {PATIENCE} seconds")
-        time.sleep(0.1)
-    if progress:
-        print()
+    try:
+        while process.poll() is None:
+            sizes = [file.stat().st_size for file in sorted(folder.glob("*.gz"))]
+            before, progress = progress, [size // ENOUGH for size in sizes]
+            if progress != before:  # more of a file, a further one, or one begun anew
+                patience_ends = time.monotonic() + PATIENCE
+                print(f"\rDownloading MNIST: {sum(sizes) / 1e6:.1f} MB ", end="", flush=True)
+            elif time.monotonic() > patience_ends:
+                raise RuntimeError(f"less than {ENOUGH // 1000} kB came in {PATIENCE} seconds")
+            time.sleep(0.1)
+    finally:
+        if progress:
+            print()  # below the line that shows it
 
 
 def _fetch(folder, names, mirrors):

@@ -7,6 +7,7 @@ outputs were stripped: with nothing stored there is nothing to compare.
 import ast
 import json
 import re
+import symtable
 from hashlib import sha256
 from pathlib import Path
 
@@ -88,18 +89,9 @@ def parsed(source):
 
 
 def defined_names(tree):
-    """The names that a cell itself, not a function in it, defines."""
-    names = set()
-    for statement in tree.body:
-        if isinstance(statement, ast.FunctionDef | ast.ClassDef):
-            names.add(statement.name)
-        else:
-            names |= {
-                node.id
-                for node in ast.walk(statement)
-                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-            }
-    return names
+    """The names that a cell itself, not a function in it, defines or imports."""
+    symbols = symtable.symtable(ast.unparse(tree), "cell", "exec").get_symbols()
+    return {s.get_name() for s in symbols if s.is_assigned() or s.is_imported()}
 
 
 def library_names(tree):

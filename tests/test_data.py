@@ -228,7 +228,8 @@ def test_no_network_of_any_kind_holds_up_a_start_for_30_seconds(tmp_path, serve)
         "one byte a second": "less than 100 kB came in 10 seconds",
     }
     for name, lines in printed.items():
-        found = re.search(f"NOT MNIST.*{reasons[name]}.*\nembedded digits ([0-9.]+)\n$", lines)
+        pattern = f"(?m)^NOT MNIST.*{reasons[name]}.*\nembedded digits ([0-9.]+)\n\\Z"
+        found = re.search(pattern, lines)
         assert found, lines
         print(f"{name}: {float(found[1]):.1f} s")
         assert float(found[1]) < 30

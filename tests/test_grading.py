@@ -72,7 +72,11 @@ def move_check(notebook):
 
 
 def redefine_check(notebook):
-    cell_of(notebook, BS).source += "\ndef same(a, b):\n    return True"
+    cell_of(notebook, BS).source += "\nif BS:\n    def same(a, b):\n        return True"
+
+
+def import_check(notebook):
+    cell_of(notebook, BS).source += "\nfrom operator import eq as same"
 
 
 def use_a_library(notebook):
@@ -99,6 +103,7 @@ def remove_picture(notebook):
         (tag_check, "check-elbo is not as it is in the assignment"),
         (move_check, "the check cells are not in the order of the assignment"),
         (redefine_check, f"same, in {BS}, has a name that the checks use"),
+        (import_check, f"same, in {BS}, has a name that the checks use"),
         (use_a_library, f"distributions, in {BS}, is library-made probability"),
         (remove_ids, "its cells have no ids"),
         (remove_picture, "picture 1, the digits in the latent space, is missing"),
@@ -152,18 +157,28 @@ def graded(tmp_path_factory):
         ),
         "dead": notebook_of("1", "import os\nos._exit(1)", "2"),
     }
+    # It sees this project's helpers, an empty folder, and its share of the cores.
+    handed_in["surroundings"] = notebook_of(
+        "import os, vae_helpers\nassert os.listdir() == []\n"
+        "assert os.environ['OMP_NUM_THREADS'] == str(max(1, os.cpu_count() // 2))"
+    )
     (folder / "class").mkdir()
     for name, notebook in handed_in.items():
         nbformat.write(notebook, folder / "class" / f"{name}.ipynb")
     (folder / "class" / "broken.ipynb").write_text("{ this is no notebook")
 
+    environment = {**os.environ, **SMALL_RUN}
+    for name in [*environment]:
+        if "XDIST" in name or name in ("PYTHONPATH", "OMP_NUM_THREADS"):
+            del environment[name]
     command = "-m pytest --nbval class -n 2 --dist loadfile --junitxml grades.xml --color no"
     result = subprocess.run(
         [sys.executable, *command.split(), "--nbval-cell-timeout", "20"],
         cwd=folder,
-        env={k: v for k, v in {**os.environ, **SMALL_RUN}.items() if "XDIST" not in k},
+        env=environment,
         capture_output=True,
         text=True,
+        timeout=300,
     )
     assert result.returncode == 1, result.stdout
     tests = {}
@@ -190,6 +205,10 @@ def test_each_wrong_cell_fails_and_no_other(graded):
     assert "more" in failed[BS]
     assert "ZeroDivisionError" in failed["training-curve"]
     assert "Missing output fields" in failed[SCATTER]
+
+
+def test_each_notebook_has_the_helpers_a_folder_and_its_share_of_the_cores(graded):
+    assert set(graded[1]["surroundings"]) == {"handed-in"}
 
 
 def test_stripped_outputs_fail(graded):
@@ -255,6 +274,25 @@ def test_with_other_threads_only_numbers_and_pictures_differ(executions):
                 for output in cell.get("outputs", []):
                     output.get("data", {}).pop("image/png", None)
             assert a == b, a.id
+
+
+@pytest.mark.parametrize(
+    "source, message",
+    [
+        ("import sys\nprint('noise', file=sys.stderr)", "cell cell-1 writes to stderr"),
+        ("1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_what_fails_or_writes_to_stderr_is_not_stored(source, message, tmp_path):
+    nbformat.write(notebook_of(source), tmp_path / "notebook.ipynb")
+    before = (tmp_path / "notebook.ipynb").read_bytes()
+    script = ROOT / "instructor" / "execute.py"
+    result = subprocess.run(
+        [sys.executable, script, tmp_path / "notebook.ipynb"], capture_output=True, text=True
+    )
+    assert result.returncode == 1 and message in result.stderr
+    assert (tmp_path / "notebook.ipynb").read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def nbdiff(a, b, folder):

@@ -16,6 +16,7 @@ import pytest
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
+from instructor.handed_in import library_names
 from kernel import NOTEBOOK, ROOT, SMALL_RUN
 
 # The cells of the original, in its order. Between them lie the cells that the port adds.
@@ -91,11 +92,11 @@ OURS = {"batch_loss", "check_loss", "known_loss", "watched_loss"}
 
 
 def forbidden_names(source):
-    """Names of library-made probability that the source imports or uses."""
-    names = set()
-    for node in ast.walk(ast.parse(source)):
-        for kind in ("module", "name", "attr", "id"):  # of imports, definitions, attributes, names
-            names.update((getattr(node, kind, None) or "").split("."))
+    """Names of library-made probability that the source imports, uses or defines."""
+    tree = ast.parse(source)
+    names = library_names(tree)
+    for node in ast.walk(tree):
+        names |= {getattr(node, "id", None) or "", getattr(node, "name", None) or ""}
     return {name for name in names if FORBIDDEN.fullmatch(name)} - OURS
 
 
