@@ -70,7 +70,7 @@ class Notebook(IPyNbFile):
     def setup(self):
         if self.nb is None:
             return
-        self.folder = tempfile.TemporaryDirectory()
+        self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self.kernel = Kernel(
             self.config.option.nbval_kernel_name or CURRENT_ENV_KERNEL_NAME,
             cwd=self.folder.name,

@@ -64,6 +64,7 @@ def bernoulli_log_density(x, logit_means):
 def gaussian_log_density(z, mean, log_std):
     """Log-density of z under Gaussian variables given by their means and log standard deviations.
 
+    With sigma = exp(log_std),
     log N(z | mean, sigma^2) = -1/2 log(2 pi) - log sigma - (z - mean)^2 / (2 sigma^2)
 
     Shapes: z, mean and log_std broadcast; the result has their common shape.
@@ -86,8 +87,8 @@ def gaussian_log_density(z, mean, log_std):
 def sample_gaussian(mean, log_std, generator=None):
     """Reparameterized sample of a Gaussian: mean + sigma * epsilon with epsilon ~ N(0, 1).
 
-    The noise does not depend on the parameters, so the sample is differentiable in both of them:
-    d sample / d mean = 1 and d sample / d log_std = sigma * epsilon.
+    sigma = exp(log_std). The noise does not depend on the parameters, so the sample is
+    differentiable in both of them: d sample / d mean = 1, d sample / d log_std = sigma * epsilon.
 
     Shapes: log_std broadcasts to the shape of mean; the sample is like mean, with noise of its
     own for every element.
@@ -247,7 +248,7 @@ def _load_embedded_digits():
 def _temporary_folder():
     """A folder to unpack into; that the disk is full, or a file unreadable, is a RuntimeError."""
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             yield Path(folder)
     except OSError as error:
         place = tempfile.gettempdir()
@@ -296,7 +297,7 @@ def _download(names, folder):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-        ) as process:  # it ends when its standard input is closed, at the latest below
+        ) as process:  # leaving this block closes its standard input, and that ends it
             process.stdout.readline()  # it has started, which may take long on a busy machine
             _wait_for(process, folder)
         if process.returncode != 0:
