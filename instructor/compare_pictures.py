@@ -15,13 +15,14 @@ from PIL import Image
 
 
 def pictures_of(path):
-    """The pictures of each cell that shows some, by the cell's id, as arrays of grey or colour."""
+    """The pictures of each cell that shows some, by the cell's id, as arrays (height, width, 3)."""
     pictures = {}
     for cell in nbformat.read(path, as_version=4).cells:
         for output in cell.get("outputs", []):
             if png := output.get("data", {}).get("image/png"):
                 picture = Image.open(io.BytesIO(base64.b64decode(png)))
-                pictures.setdefault(cell.id, []).append(np.asarray(picture).astype(float))
+                pixels = np.asarray(picture.convert("RGB")).astype(float)
+                pictures.setdefault(cell.id, []).append(pixels)
     return pictures
 
 
@@ -33,7 +34,7 @@ def difference(a, b):
     if np.array_equal(a, b):
         return "same"
     distance = np.abs(a - b)
-    pixels = distance.reshape(*a.shape[:2], -1).max(axis=2) > 0
+    pixels = distance.max(axis=2) > 0
     return f"{pixels.mean():.1%} of the pixels differ, by {distance.mean():.2f} of 255 on average"
 
 
@@ -52,7 +53,10 @@ def compare(path_a, path_b):
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(__doc__)
-    verdicts = compare(*sys.argv[1:])
+    try:
+        verdicts = compare(*sys.argv[1:])
+    except (OSError, ValueError, AttributeError) as error:
+        sys.exit(f"These cannot be compared: {error}")
     for id, verdict in verdicts.items():
         print(f"{id:36}  {verdict}")
     sys.exit(any(set(verdict.split("; ")) != {"same"} for verdict in verdicts.values()))
