@@ -42,6 +42,8 @@ class Client(NotebookClient):
 def execute(path, environment):
     """Run every cell of the notebook in the file; returns it with its new outputs."""
     notebook = nbformat.read(path, as_version=4)
+    if any("id" not in cell for cell in notebook.cells):
+        raise ValueError("Its cells have no ids: save it with a recent Jupyter first.")
     client = Client(
         notebook,
         timeout=None,
@@ -64,12 +66,15 @@ def execute(path, environment):
 def write(notebook, path):
     """Write the notebook, as HTML where the name ends so; the old file stays until all is there."""
     unfinished = path.with_name(f"{path.name}.unfinished")
-    if path.suffix == ".html":
-        html, _ = HTMLExporter().from_notebook_node(notebook)
-        unfinished.write_text(html, encoding="utf-8")
-    else:
-        nbformat.write(notebook, unfinished)
-    unfinished.replace(path)
+    try:
+        if path.suffix == ".html":
+            html, _ = HTMLExporter().from_notebook_node(notebook)
+            unfinished.write_text(html, encoding="utf-8")
+        else:
+            nbformat.write(notebook, unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def main(source=NOTEBOOK, result=None):

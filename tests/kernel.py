@@ -6,7 +6,7 @@ import nbformat
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "vae_assignment.ipynb"
-MNIST_FILES = ROOT / "data" / "MNIST" / "raw"
+MNIST_FOLDER = ROOT / "data" / "MNIST" / "raw"
 
 # The environment of a kernel that runs the notebook in any folder, in seconds, on one core.
 SMALL_RUN = {

@@ -52,7 +52,7 @@ STEP = """                optimizer.zero_grad()
                 optimizer.step()
 """
 BERNOULLI_SAMPLES = "sample_bernoulli(prior_means[:, None].expand(10, 3, Ddata), generator(2))"
-TWO_CODES = "sample_gaussian(mean, log_std, generator(3))"
+TWO_CODES = "sample_gaussian(mean_twice, log_std[:, None], generator(3))"
 AXES = 'z_y, z_x = torch.meshgrid(ticks.flip(0), ticks, indexing="ij")'
 PICTURE = "tiles.permute(0, 2, 1, 3).reshape(50 * 28, 50 * 28)"
 
@@ -63,6 +63,7 @@ MISTAKES = [
     ("threshold for 0 to 255", BINARIZE, "> 0.5", "> 127.5", "check-digits"),
     ("wrong side of the threshold", BINARIZE, "> 0.5", "< 0.5", "check-digits"),
     ("any ink is on", BINARIZE, "> 0.5", "> 0", "check-digits"),
+    ("not made floats", BINARIZE, ".float()", "", "check-digits"),
     ("not binarized", BINARIZE, "(greyscale_mnist > 0.5).float()", "greyscale_mnist", "check-digits"),
     ("batches of the test set", BATCHES, "    binarized_mnist,", "    heldout_mnist.repeat(6, 1),", "check-batches"),
     ("batches of grey digits", BATCHES, "    binarized_mnist,", "    greyscale_mnist,", "check-batches"),
@@ -87,7 +88,7 @@ MISTAKES = [
     ("sigma for sigma squared", HELPERS, "torch.exp(-2 * log_std)", "torch.exp(-log_std)", "check-gaussian"),
     ("log_std as log-variance", HELPERS, GAUSSIAN, "return -0.5 * (math.log(2 * math.pi) + log_std + (z - mean) ** 2 / torch.exp(log_std))", "check-gaussian"),
     ("log_std as sigma", HELPERS, GAUSSIAN, "return -0.5 * math.log(2 * math.pi) - torch.log(log_std) - 0.5 * ((z - mean) / log_std) ** 2", "check-gaussian"),
-    ("log_std as sigma in the square", HELPERS, "torch.exp(-2 * log_std)", "/ log_std**2".replace("/ ", "1 / "), "check-gaussian"),
+    ("log_std as sigma in the square", HELPERS, "torch.exp(-2 * log_std)", "1 / log_std**2", "check-gaussian"),
     ("- log sigma left out", HELPERS, "math.pi) - log_std", "math.pi)", "check-gaussian"),
     ("+ log sigma", HELPERS, "math.pi) - log_std", "math.pi) + log_std", "check-gaussian"),
     ("no half in the square", HELPERS, "- 0.5 * (z - mean)", "- (z - mean)", "check-gaussian"),
@@ -200,8 +201,9 @@ MISTAKES = [
     ("a plain number", ELBO, ESTIMATE, ESTIMATE.replace("return ", "return torch.tensor(").replace(".mean()", ".mean().item())"), "check-gradients"),
     # loss
     ("the ELBO as the loss", LOSS, "-elbo(x)", "elbo(x)", "check-loss"),
-    ("absolute value of the ELBO times two", LOSS, "-elbo(x)", "-2 * elbo(x)", "check-loss"),
+    ("twice the loss", LOSS, "-elbo(x)", "-2 * elbo(x)", "check-loss"),
     ("loss of a part of the batch", LOSS, "-elbo(x)", "-elbo(x[:100])", "check-loss"),
+    ("loss a plain number", LOSS, "-elbo(x)", "-elbo(x).item()", "check-loss"),
     ("loss without gradient", LOSS, "-elbo(x)", "-elbo(x).detach()", "check-loss"),
     ("weights penalized", LOSS, "-elbo(x)", "-elbo(x) + 1e-5 * sum((p**2).sum() for p in decoder.parameters())", "check-loss"),
     # train
@@ -222,15 +224,17 @@ MISTAKES = [
     ("learning rate 0.003", TRAIN, "fused=True", "lr=3e-3", "check-train"),
     ("weight decay", TRAIN, "fused=True", "weight_decay=1.0", "check-train"),
     ("two steps for each batch", TRAIN, STEP, STEP + STEP, "check-train"),
-    ("optimizer anew in each epoch", TRAIN, "            total, n_digits", f"            optimizer = {ADAM}\n            total, n_digits", "check-train"),
+    ("optimizer anew in each epoch", TRAIN, "            total_loss, n_digits", f"            optimizer = {ADAM}\n            total_loss, n_digits", "check-train"),
     ("gradients zeroed once an epoch", TRAIN, "            for x in batches:\n                optimizer.zero_grad()\n", "            optimizer.zero_grad()\n            for x in batches:\n", "check-train"),
     ("the same noise for every batch", TRAIN, "                optimizer.zero_grad()", "                torch.manual_seed(SEED)\n                optimizer.zero_grad()", "check-train"),
     ("half of every batch", TRAIN, "loss(x)", "loss(x[: BS // 2])", "check-train"),
     ("always the first batch", TRAIN, "loss(x)", "loss(binarized_mnist[:BS])", "check-train"),
     ("noise added to the digits", TRAIN, "loss(x)", "loss(x + 0.1 * torch.randn_like(x))", "check-train"),
     ("held-out digits trained on, too", TRAIN, "for x in batches:", "for x in [*batches, *heldout_mnist.split(BS)]:", "check-train"),
-    ("the loss in the history", TRAIN, "total -=", "total +=", "check-train"),
-    ("another scale in the history", TRAIN, "total -= len(x) * batch", "total -= batch", "check-train"),
+    ("no history returned", TRAIN, "    return history", "", "check-train"),
+    ("train ELBO alone in the history", TRAIN, "    return history", "    return [train_elbo for train_elbo, _ in history]", "check-train"),
+    ("the loss in the history", TRAIN, "= -total_loss", "= total_loss", "check-train"),
+    ("another scale in the history", TRAIN, "+= len(x) * batch", "+= batch", "check-train"),
     ("one ELBO twice in the history", TRAIN, "heldout_elbo()))", "train_elbo))", "check-train"),
     # The pictures
     ("samples for means", MEANS, "q_mean.cpu()", "sample_gaussian(q_mean, q_log_std).cpu()", "check-codes"),
@@ -250,7 +254,8 @@ MISTAKES = [
     ("samples of other codes", SAMPLES, BERNOULLI_SAMPLES, BERNOULLI_SAMPLES + ".flip(0)", "check-prior-samples"),
     ("grey digits reconstructed", RECONSTRUCT, "originals = binarized_mnist", "originals = greyscale_mnist", "check-reconstructions"),
     ("codes from the prior", RECONSTRUCT, TWO_CODES, "torch.randn(4, 2, Dz) * 9", "check-reconstructions"),
-    ("means for codes", RECONSTRUCT, TWO_CODES, "mean", "check-reconstructions"),
+    ("means for codes", RECONSTRUCT, TWO_CODES, "mean_twice", "check-reconstructions"),
+    ("other digits reconstructed", RECONSTRUCT, "binarized_mnist[:4]", "binarized_mnist[10:14]", "check-reconstructions"),
     ("one code twice", RECONSTRUCT, TWO_CODES, TWO_CODES + "[:, :1].expand(4, 2, Dz)", "check-reconstructions"),
     ("logit-means for reconstructions", RECONSTRUCT, "torch.sigmoid(decoder(codes))", "(decoder(codes) / 40 + 0.5).clamp(0, 1)", "check-reconstructions"),
     ("means for binary reconstructions", SHOW_RECONSTRUCTIONS, "sample_bernoulli(reconstruction_means, generator(4))", "reconstruction_means", "check-reconstructions"),
@@ -328,10 +333,10 @@ RIGHT = [
     ("a tuple of batches", BATCHES, "batches = DataLoader(", "batches = binarized_mnist.split(BS)\n_ = '{}'.format("),
     ("a plain DataLoader", BATCHES, "batches = DataLoader(", "batches = DataLoader(binarized_mnist, batch_size=BS, shuffle=True)\n_ = '{}'.format("),
     ("gradients zeroed after the step", TRAIN, STEP, "".join(STEP.splitlines(True)[i] for i in (1, 2, 3, 0))),
-    ("each network with an optimizer of its own", TRAIN, f"optimizer = {ADAM}", "optimizer = SimpleNamespace()\n    pair = [torch.optim.Adam(network.parameters()) for network in (encoder, decoder)]\n    optimizer.zero_grad = lambda: [o.zero_grad() for o in pair]\n    optimizer.step = lambda: [o.step() for o in pair]"),
+    ("each network with an optimizer of its own", TRAIN, f"optimizer = {ADAM}", "optimizer = type('Pair', (), {})()\n    pair = [torch.optim.Adam(network.parameters()) for network in (encoder, decoder)]\n    optimizer.zero_grad = lambda: [o.zero_grad() for o in pair]\n    optimizer.step = lambda: [o.step() for o in pair]"),
     ("ELBO part by part", ELBO, ESTIMATE, PART_BY_PART),
     ("likelihood part by part", LIKELIHOOD, "return bernoulli_log_density(x, decoder(z)).sum(dim=1)", "return torch.cat([bernoulli_log_density(a, decoder(b)).sum(1) for a, b in zip(x.split(7), z.split(7))])"),
-    ("train ELBO in a second pass", TRAIN, "train_elbo = total.item() / n_digits", "with torch.no_grad():\n                train_elbo = sum(elbo(x).item() * len(x) for x in batches) / n_digits"),
+    ("train ELBO in a second pass", TRAIN, "train_elbo = -total_loss.item() / n_digits", "with torch.no_grad():\n                train_elbo = sum(elbo(x).item() * len(x) for x in batches) / n_digits"),
     ("shuffled by hand", TRAIN, "for x in batches:", "for x in (lambda d: d[torch.randperm(len(d))].split(BS))(torch.cat(list(batches))):"),
     ("gradients by autograd.grad", TRAIN, "                batch_loss.backward()\n", f"                for p, g in zip({PARAMETERS}, torch.autograd.grad(batch_loss, {PARAMETERS})):\n                    p.grad = g\n"),
     ("other initial weights", DECODER, LAYERS + ").to(DEVICE)", LAYERS + ").to(DEVICE)\nfor p in decoder.parameters():\n    p.data.mul_(0.5)"),

@@ -6,6 +6,7 @@ only the definitions run, and no grids are drawn; the training is one epoch on t
 
 import os
 import sys
+import traceback
 import types
 
 import matplotlib.pyplot as plt
@@ -63,7 +64,7 @@ def first_failure(cells, place, right, wrong, monkeypatch):
         place = "check-bernoulli"
     else:
         cells[place] = changed(cells[place], right, wrong)
-    namespace = {"__name__": "__main__", "SimpleNamespace": types.SimpleNamespace}
+    namespace = {"__name__": "__main__"}
     above = True
     for id, source in cells.items():
         above = above and id != place
@@ -85,6 +86,9 @@ def test_mistake_is_caught(name, place, right, wrong, check, cells, monkeypatch,
     failed, error = first_failure(cells, place, right, wrong, monkeypatch)
     record_table(name, failed, error)
     assert failed == check, f"caught by {failed}: {error!r}"
+    # A check says what is wrong, or it was what it called that failed; it does not stumble itself.
+    stumbled = traceback.extract_tb(error.__traceback__)[-1].filename.startswith("check-")
+    assert isinstance(error, AssertionError) or not stumbled, f"not diagnosed: {error!r}"
     assert len(str(error)) > 20
 
 

@@ -1,5 +1,6 @@
 """What needs the real MNIST, as .gz files in data/MNIST/raw. Without them these are skipped."""
 
+import contextlib
 import gzip
 import http.server
 import os
@@ -7,7 +8,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -16,7 +16,8 @@ import pytest
 import torch
 
 import vae_helpers
-from kernel import MNIST_FILES, ROOT
+from kernel import MNIST_FOLDER, ROOT
+from loading import binarized, start_loading
 from vae_helpers import load_digits
 
 resource = pytest.importorskip("resource", reason="these tests limit and kill processes of Unix")
@@ -24,7 +25,7 @@ resource = pytest.importorskip("resource", reason="these tests limit and kill pr
 NAMES = list(vae_helpers.MNIST_FILES)
 
 pytestmark = pytest.mark.skipif(
-    not all((MNIST_FILES / f"{name}.gz").exists() for name in NAMES),
+    not all((MNIST_FOLDER / f"{name}.gz").exists() for name in NAMES),
     reason="MNIST's .gz files are not in data/MNIST/raw",
 )
 
@@ -35,7 +36,7 @@ def packed(tmp_path):
     folder = tmp_path / "data" / "MNIST" / "raw"
     folder.mkdir(parents=True)
     for name in NAMES:
-        shutil.copy(MNIST_FILES / f"{name}.gz", folder)
+        shutil.copy(MNIST_FOLDER / f"{name}.gz", folder)
     return folder
 
 
@@ -100,7 +101,7 @@ def mirror():
             def do_GET(self):
                 name = self.path.rsplit("/", 1)[1]
                 asked.append(name)
-                original = (MNIST_FILES / name).read_bytes()
+                original = (MNIST_FOLDER / name).read_bytes()
                 content = fault(original)
                 # An error page has its own length; what is cut off has promised more.
                 promised = original if fault is cut_off else content
@@ -196,7 +197,7 @@ def test_damaged_unpacked_files_are_seen(damage, name, unpacked, no_network, mni
     with pytest.raises(RuntimeError, match=f"^MNIST could not be had: {name} missing or damaged"):
         load_digits(unpacked.parents[1], "mnist")
     # With its .gz beside it, it is not needed; and it is not touched.
-    shutil.copy(MNIST_FILES / f"{name}.gz", unpacked)
+    shutil.copy(MNIST_FOLDER / f"{name}.gz", unpacked)
     assert is_mnist(load_digits(unpacked.parents[1], "mnist"), mnist)
     assert (unpacked / name).read_bytes() == damaged
 
@@ -271,8 +272,10 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, mirror):
     if subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("no file system may be mounted here")
     try:
-        output = load_in_a_process(disk, mirror()[0])
-        assert re.search("MNIST could not be kept.*No space left on device.*\nMNIST$", output)
+        output = start_loading(disk, mirror()[0]).communicate(timeout=120)[0]
+        assert re.search(
+            "MNIST could not be kept.*No space left on device.*\nMNIST, .* s\n$", output
+        )
         kept = {file.name for file in (disk / "MNIST" / "raw").iterdir()}
         assert kept < {f"{name}.gz" for name in NAMES}
     finally:
@@ -284,8 +287,13 @@ def test_where_no_large_file_can_be_written_the_embedded_digits_serve(
     limit, operation, tmp_path, mirror
 ):
     """As on a full disk: no file may grow beyond so many megabytes, temporary ones included."""
-    output = load_in_a_process(tmp_path, mirror()[0], file_limit=limit * 10**6)
-    assert re.search(f"NOT MNIST.*{operation}.*File too large.*\nembedded digits$", output), output
+
+    def limit_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit * 10**6, resource.RLIM_INFINITY))
+
+    process = start_loading(tmp_path, mirror()[0], preexec_fn=limit_files)
+    output = process.communicate(timeout=120)[0]
+    assert re.search(f"NOT MNIST.*{operation}.*File too large.*\nembedded digits, ", output), output
 
 
 def test_paths_may_hold_spaces_and_other_letters(packed, no_network, mnist):
@@ -306,50 +314,27 @@ def test_a_relative_path_is_the_same_from_every_working_directory(
 
 # Processes ----------------------------------------------------------------------------------
 
-LOAD = """
-import signal, sys, vae_helpers
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
-vae_helpers.MNIST.mirrors = [sys.argv[2]]
-digits = vae_helpers.load_digits(sys.argv[1])
-print(digits.name)
-"""
-
-
-LOADING = {"PYTHONPATH": str(ROOT), "VAE_DATASET": "auto", "OMP_NUM_THREADS": "1"}
-
-
-def start(root, mirror, file_limit=None, **environment):
-    """A process of its own that loads digits and prints their name."""
-    limit = (file_limit, resource.RLIM_INFINITY)
-    return subprocess.Popen(
-        [sys.executable, "-c", LOAD, root, mirror],
-        env={**os.environ, **LOADING, **environment},
-        stdout=subprocess.PIPE,
-        text=True,
-        preexec_fn=file_limit and (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)),
-    )
-
-
-def load_in_a_process(*arguments, **options):
-    return start(*arguments, **options).communicate(timeout=120)[0].strip()
-
 
 @pytest.mark.parametrize("n", [2, 10])
 def test_many_processes_at_once_end_with_whole_files(n, tmp_path, mirror):
     address, _ = mirror()
-    processes = [start(tmp_path, address) for _ in range(n)]
+    processes = [start_loading(tmp_path, address) for _ in range(n)]
     printed = [process.communicate(timeout=300)[0] for process in processes]
-    assert all(output.endswith("\nMNIST\n") or output == "MNIST\n" for output in printed), printed
+    assert all(re.search(r"(^|\n)MNIST, .* s\n$", output) for output in printed), printed
     files = {file.name: file.read_bytes() for file in (tmp_path / "MNIST" / "raw").iterdir()}
-    assert files == {f"{n}.gz": (MNIST_FILES / f"{n}.gz").read_bytes() for n in NAMES}
+    assert files == {f"{n}.gz": (MNIST_FOLDER / f"{n}.gz").read_bytes() for n in NAMES}
 
 
 def downloading(folder):
     """How many processes have an argument in this folder: those that download into it."""
-    commands = Path("/proc").glob("[0-9]*/cmdline")
-    return sum(str(folder).encode() in command.read_bytes() for command in commands)
+    count = 0
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has just ended
+            count += str(folder).encode() in command.read_bytes()
+    return count
 
 
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=lambda how: how.name)
 def test_interrupted_at_any_moment_it_heals_itself(how, tmp_path, mirror, monkeypatch, mnist):
     address, asked = mirror(bytes_a_second=2 * 10**6)
@@ -358,7 +343,7 @@ def test_interrupted_at_any_moment_it_heals_itself(how, tmp_path, mirror, monkey
     # From the start of the download to its end, which takes about six seconds.
     for moment in (0.0, 3.0, 5.9):
         asked.clear()
-        process = start(tmp_path, address, TMPDIR=str(temporary))
+        process = start_loading(tmp_path, address, TMPDIR=str(temporary))
         while not asked:
             assert process.poll() is None
             time.sleep(0.01)
@@ -370,16 +355,12 @@ def test_interrupted_at_any_moment_it_heals_itself(how, tmp_path, mirror, monkey
         while downloading(temporary):
             assert time.monotonic() < deadline
     for file in (tmp_path / "MNIST" / "raw").glob("*.gz"):
-        assert file.read_bytes() == (MNIST_FILES / file.name).read_bytes()
+        assert file.read_bytes() == (MNIST_FOLDER / file.name).read_bytes()
     monkeypatch.setattr(vae_helpers.MNIST, "mirrors", [address])
     assert is_mnist(load_digits(tmp_path, "mnist"), mnist)
 
 
 # The digits themselves ----------------------------------------------------------------------
-
-
-def binarized(images):
-    return (images.flatten(1) > 127).float()
 
 
 def test_mnist_is_the_real_one(mnist):
@@ -406,5 +387,5 @@ def test_embedded_digits_can_stand_in_for_mnist(mnist):
     accuracy = nearest_neighbours_accuracy(
         drawn.train_images, drawn.train_labels, mnist.test_images, mnist.test_labels
     )
-    print(f"real test digits read right by 3 nearest drawn ones: {accuracy:.1%}")
-    assert accuracy >= 0.8
+    # What data/README.md says; neighbours at the same distance may come in another order.
+    assert accuracy == pytest.approx(0.899, abs=0.002)
