@@ -68,6 +68,9 @@ def write(notebook, path):
     unfinished = path.with_name(f"{path.name}.unfinished")
     try:
         if path.suffix == ".html":
+            for cell in notebook.cells:  # a page cannot unfold what is folded in Jupyter
+                folded = cell.metadata.get("jupyter", {}).get("source_hidden", False)
+                cell.metadata.transient = {"remove_source": folded}
             html, _ = HTMLExporter().from_notebook_node(notebook)
             unfinished.write_text(html, encoding="utf-8")
         else:
