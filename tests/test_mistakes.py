@@ -102,8 +102,8 @@ def test_right_solution_passes(name, place, right, wrong, cells, monkeypatch):
 def record_table():
     """Collects and at the end prints the table: mistake, caught by, message."""
     rows = []
-    yield lambda name, failed, error: rows.append((name, failed, error))
+    # Not the error itself: it keeps alive all that was there when it was raised.
+    yield lambda name, failed, error: rows.append((name, failed, str(error).splitlines()[0]))
     print(f"\n{'mistake':45} {'caught by':24} message")
-    for name, failed, error in rows:
-        message = str(error).splitlines()[0] if error else ""
+    for name, failed, message in rows:
         print(f"{name:45} {failed or 'NOTHING':24} {message}")
