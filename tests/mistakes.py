@@ -37,7 +37,8 @@ SHOW_RECONSTRUCTIONS = "00b7f55e-90c1-11eb-119e-f577037923a9"
 LATTICE = "3a0e1d5a-90c2-11eb-16a7-8f9de1ea09e4"
 TILE = "3b6f8e5e-90c2-11eb-3da4-a5fd3048ab63"
 
-ALL_BATCHES = "RandomSampler(binarized_mnist)"
+A_BATCH = "binarized_mnist[indices]"
+ALL_BATCHES = "batches = Batches()"
 PRIOR_SUM = "gaussian_log_density(z, mean=zero, log_std=zero).sum(dim=1)"
 LAYERS = "nn.Linear(Dz, Dh), nn.Tanh(), nn.Linear(Dh, Ddata)"
 HEADS = "nn.Linear(Ddata, Dh), nn.Tanh(), nn.Linear(Dh, 2 * Dz)"
@@ -65,10 +66,11 @@ MISTAKES = [
     ("any ink is on", BINARIZE, "> 0.5", "> 0", "check-digits"),
     ("not made floats", BINARIZE, ".float()", "", "check-digits"),
     ("not binarized", BINARIZE, "(greyscale_mnist > 0.5).float()", "greyscale_mnist", "check-digits"),
-    ("batches of the test set", BATCHES, "    binarized_mnist,", "    heldout_mnist.repeat(6, 1),", "check-batches"),
-    ("batches of grey digits", BATCHES, "    binarized_mnist,", "    greyscale_mnist,", "check-batches"),
-    ("batches of half the digits", BATCHES, ALL_BATCHES, "range(len(binarized_mnist) // 2)", "check-batches"),
-    ("another batch size", BATCHES, ", BS,", ", 100,", "check-batches"),
+    ("batches of the test set", BATCHES, A_BATCH, "heldout_mnist[indices % len(heldout_mnist)]", "check-batches"),
+    ("batches of grey digits", BATCHES, A_BATCH, "greyscale_mnist[indices]", "check-batches"),
+    ("batches of half the digits", BATCHES, "order.split", "order[::2].split", "check-batches"),
+    ("batches for one epoch", BATCHES, ALL_BATCHES, "batches = iter(Batches())", "check-batches"),
+    ("another batch size", BATCHES, "split(BS)", "split(100)", "check-batches"),
     # bernoulli_log_density
     ("x and 1 - x exchanged", HELPERS, "(2 * x - 1)", "(1 - 2 * x)", "check-bernoulli"),
     ("negative log-density", HELPERS, "return logsigmoid", "return -logsigmoid", "check-bernoulli"),
@@ -330,8 +332,8 @@ RIGHT = [
     ("three terms, averaged one by one", ELBO, ESTIMATE, "return log_likelihood(x, z).mean() + log_prior(z).mean() - log_q(z, q_mean, q_log_std).mean()"),
     ("sum over the batch, divided by its size", ELBO, ".mean()", ".sum() / x.shape[0]"),
     ("loss as a product", LOSS, "-elbo(x)", "elbo(x) * -1"),
-    ("a tuple of batches", BATCHES, "batches = DataLoader(", "batches = binarized_mnist.split(BS)\n_ = '{}'.format("),
-    ("a plain DataLoader", BATCHES, "batches = DataLoader(", "batches = DataLoader(binarized_mnist, batch_size=BS, shuffle=True)\n_ = '{}'.format("),
+    ("a tuple of batches", BATCHES, ALL_BATCHES, "batches = binarized_mnist.split(BS)"),
+    ("a plain DataLoader", BATCHES, ALL_BATCHES, "batches = torch.utils.data.DataLoader(binarized_mnist, batch_size=BS, shuffle=True)"),
     ("gradients zeroed after the step", TRAIN, STEP, "".join(STEP.splitlines(True)[i] for i in (1, 2, 3, 0))),
     ("each network with an optimizer of its own", TRAIN, f"optimizer = {ADAM}", "optimizer = type('Pair', (), {})()\n    pair = [torch.optim.Adam(network.parameters()) for network in (encoder, decoder)]\n    optimizer.zero_grad = lambda: [o.zero_grad() for o in pair]\n    optimizer.step = lambda: [o.step() for o in pair]"),
     ("ELBO part by part", ELBO, ESTIMATE, PART_BY_PART),
