@@ -39,6 +39,8 @@ class Kernel:
     def evaluate(self, source):
         """What a further cell with this source prints; the cell does not stay."""
         self.cells.append(nbformat.v4.new_code_cell(source))
-        cell = self.client.execute_cell(self.cells[-1], len(self.cells) - 1)
-        self.cells.pop()
+        try:
+            cell = self.client.execute_cell(self.cells[-1], len(self.cells) - 1)
+        finally:
+            self.cells.pop()
         return "".join(o.text for o in cell.outputs if o.output_type == "stream")
