@@ -26,8 +26,8 @@ PICTURES = {
 
 # Modules, functions and losses that are probability made by a library.
 FORBIDDEN = re.compile(
-    r"distributions?|scipy|pyro|numpyro|normal|bernoulli_?|binomial|multinomial|poisson|kl_div|"
-    r"\w*cross_entropy\w*|(mse|l1|smooth_l1|huber|\w*nll)_loss|\w*Loss"
+    r"distributions?|scipy|pyro|numpyro|log_prob|logpdf|normal|bernoulli_?|binomial|multinomial|"
+    r"poisson|kl_div|\w*cross_entropy\w*|(mse|l1|smooth_l1|huber|\w*nll)_loss|\w*Loss"
 )
 
 

@@ -53,6 +53,7 @@ STEP = """                optimizer.zero_grad()
                 optimizer.step()
 """
 BERNOULLI_SAMPLES = "sample_bernoulli(prior_means[:, None].expand(10, 3, Ddata), generator(2))"
+SHOWN = 'r"$\\hat{x}_2$"],\n)'
 TWO_CODES = "sample_gaussian(mean_twice, log_std[:, None], generator(3))"
 AXES = 'z_y, z_x = torch.meshgrid(ticks.flip(0), ticks, indexing="ij")'
 PICTURE = "tiles.permute(0, 2, 1, 3).reshape(50 * 28, 50 * 28)"
@@ -259,6 +260,8 @@ MISTAKES = [
     ("means for codes", RECONSTRUCT, TWO_CODES, "mean_twice", "check-reconstructions"),
     ("other digits reconstructed", RECONSTRUCT, "binarized_mnist[:4]", "binarized_mnist[10:14]", "check-reconstructions"),
     ("one code twice", RECONSTRUCT, TWO_CODES, TWO_CODES + "[:, :1].expand(4, 2, Dz)", "check-reconstructions"),
+    ("another number of originals", SHOW_RECONSTRUCTIONS, SHOWN, SHOWN + "\noriginals = binarized_mnist[:5]", "check-reconstructions"),
+    ("codes the wrong way round", SHOW_RECONSTRUCTIONS, SHOWN, SHOWN + "\ncodes = codes.transpose(0, 1)", "check-reconstructions"),
     ("logit-means for reconstructions", RECONSTRUCT, "torch.sigmoid(decoder(codes))", "(decoder(codes) / 40 + 0.5).clamp(0, 1)", "check-reconstructions"),
     ("means for binary reconstructions", SHOW_RECONSTRUCTIONS, "sample_bernoulli(reconstruction_means, generator(4))", "reconstruction_means", "check-reconstructions"),
     ("z_y grows downwards", LATTICE, "ticks.flip(0), ticks", "ticks, ticks", "check-lattice"),

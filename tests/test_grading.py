@@ -294,17 +294,18 @@ def test_with_other_threads_only_numbers_and_pictures_differ(executions):
             assert a == b, a.id
 
 
-def assert_not_stored(source, message, folder, **options):
-    """Execute a notebook of one cell in place: it must end with the message and change nothing."""
-    nbformat.write(notebook_of(source), folder / "notebook.ipynb")
-    before = (folder / "notebook.ipynb").read_bytes()
-    script = ROOT / "instructor" / "execute.py"
-    result = subprocess.run(
-        [sys.executable, script, folder / "notebook.ipynb"],
-        capture_output=True,
-        text=True,
-        **options,
+def run_script(name, *arguments, **options):
+    script = ROOT / "instructor" / name
+    return subprocess.run(
+        [sys.executable, script, *arguments], capture_output=True, text=True, **options
     )
+
+
+def assert_not_stored(notebook, message, folder, **options):
+    """Execute a notebook in place: it must end with the message and change nothing."""
+    nbformat.write(notebook, folder / "notebook.ipynb")
+    before = (folder / "notebook.ipynb").read_bytes()
+    result = run_script("execute.py", folder / "notebook.ipynb", **options)
     assert result.returncode == 1 and message in result.stderr
     assert (folder / "notebook.ipynb").read_bytes() == before
     assert len(list(folder.iterdir())) == 1
@@ -318,7 +319,14 @@ def assert_not_stored(source, message, folder, **options):
     ],
 )
 def test_what_fails_or_writes_to_stderr_is_not_stored(source, message, tmp_path):
-    assert_not_stored(source, message, tmp_path)
+    assert_not_stored(notebook_of(source), message, tmp_path)
+
+
+def test_a_notebook_without_ids_is_not_stored(tmp_path):
+    notebook = notebook_of("1")
+    notebook.nbformat_minor = 4
+    remove_ids(notebook)
+    assert_not_stored(notebook, "\nIts cells have no ids: save it", tmp_path)
 
 
 def test_on_a_full_disk_the_old_notebook_stays(tmp_path):
@@ -328,7 +336,21 @@ def test_on_a_full_disk_the_old_notebook_stays(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
     source = "print('more than fits. ' * 10_000)"
-    assert_not_stored(source, "File too large", tmp_path, preexec_fn=limit)
+    assert_not_stored(notebook_of(source), "File too large", tmp_path, preexec_fn=limit)
+
+
+def test_a_page_shows_what_folded_cells_print_and_not_their_source(tmp_path):
+    notebook = notebook_of(
+        "name_seen = 41\nprint(name_seen)", "name_folded = 42\nprint(name_folded)"
+    )
+    notebook.cells[1].metadata["jupyter"] = {"source_hidden": True}
+    nbformat.write(notebook, tmp_path / "notebook.ipynb")
+    page = tmp_path / "page.html"
+    result = run_script("execute.py", tmp_path / "notebook.ipynb", page)
+    assert result.returncode == 0, result.stderr
+    html = page.read_text()
+    assert "<pre>41\n" in html and "<pre>42\n" in html
+    assert "name_seen" in html and "name_folded" not in html
 
 
 def nbdiff(a, b, folder):
@@ -367,13 +389,18 @@ def test_nbdiff_matches_the_cells_by_their_ids(notebook, tmp_path):
     assert len(cells["diff"]) == sum(cell.cell_type == "code" for cell in notebook.cells)
 
 
+def encoded(picture):
+    """The picture as a notebook stores it."""
+    png = io.BytesIO()
+    picture.save(png, format="png")
+    return base64.b64encode(png.getvalue()).decode()
+
+
 def test_pictures_are_compared(notebook, tmp_path):
     output = cell_of(notebook, SCATTER).outputs[0]
     picture = np.array(Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))))
     picture[:70, :, 0] ^= 255
-    png = io.BytesIO()
-    Image.fromarray(picture).save(png, format="png")
-    output.data["image/png"] = base64.b64encode(png.getvalue()).decode()
+    output.data["image/png"] = encoded(Image.fromarray(picture))
     cell_of(notebook, "training-curve").outputs = []
     nbformat.write(notebook, tmp_path / "other.ipynb")
     verdicts = compare(NOTEBOOK, tmp_path / "other.ipynb")
@@ -381,3 +408,19 @@ def test_pictures_are_compared(notebook, tmp_path):
     assert verdicts.pop(SCATTER).startswith(f"{share:.1%} of the pixels differ, by ")
     assert verdicts.pop("training-curve") == "1 and 0 pictures"
     assert set(verdicts.values()) == {"same"}
+
+
+def test_pictures_are_compared_by_their_colours_however_they_are_stored(tmp_path):
+    grey = Image.fromarray(np.arange(24, dtype=np.uint8).reshape(4, 6))
+    for mode in ("L", "RGB", "RGBA", "P"):
+        data = {"image/png": encoded(grey.convert(mode))}
+        notebook = notebook_of("")
+        notebook.cells[0].outputs = [nbformat.v4.new_output("display_data", data)]
+        nbformat.write(notebook, tmp_path / f"{mode}.ipynb")
+        assert compare(tmp_path / "L.ipynb", tmp_path / f"{mode}.ipynb") == {"cell-1": "same"}
+
+
+def test_what_cannot_be_compared_is_said_in_one_line(tmp_path):
+    result = run_script("compare_pictures.py", NOTEBOOK, tmp_path / "missing.ipynb")
+    assert result.returncode == 1 and result.stderr.count("\n") == 1
+    assert result.stderr.startswith("These cannot be compared: ") and "missing" in result.stderr

@@ -87,8 +87,19 @@ def test_every_cell_of_the_original_is_there_in_its_order(notebook):
     assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", id) for id in added)
 
 
+# Stricter than what is handed in: there normal_ may initialise a layer, and names are free.
+OURS = {"batch_loss", "check_loss", "known_loss", "total_loss", "watched_loss"}
+
+
 def forbidden_names(source):
-    return {*filter(FORBIDDEN.fullmatch, library_names(ast.parse(source)))}
+    """Names of library-made probability that the source imports, uses or defines."""
+    tree = ast.parse(source)
+    names = library_names(tree)
+    for node in ast.walk(tree):
+        names |= {getattr(node, "id", None) or "", getattr(node, "name", None) or ""}
+    return {
+        n for n in names if FORBIDDEN.fullmatch(n) or re.fullmatch(r"normal_|\w+_loss", n)
+    } - OURS
 
 
 def test_no_probability_comes_from_a_library(notebook):
@@ -100,7 +111,9 @@ def test_no_probability_comes_from_a_library(notebook):
     "from torch.distributions import Normal as N",
     "import torch.distributions as d",
     "from scipy.stats import norm",
+    "q.log_prob(z)",
     "torch.normal(mean, std)",
+    "z.normal_()",
     "torch.multinomial(p, 3)",
     "F.mse_loss(x, y)",
     "torch.bernoulli(mean)",
@@ -206,13 +219,13 @@ def test_batches_deal_out_every_digit_once_in_a_new_order_each_time(executed):
         executed.evaluate("""
 fingerprint = torch.randn(Ddata, 1, generator=generator(9), dtype=torch.float64)
 first, second = ([x.double() @ fingerprint for x in batches] for _ in range(2))
-print({len(batch) for batch in first} == {BS},
+print({len(batch) for batch in first} == {BS}, len(first) == len(batches),
       torch.equal(torch.cat(first), torch.cat(second)),
       torch.allclose(torch.cat(first).sort(dim=0)[0], torch.cat(second).sort(dim=0)[0]),
       torch.allclose(torch.cat(first).sort(dim=0)[0],
                      (binarized_mnist.double() @ fingerprint).sort(dim=0)[0]))
 """)
-        == "True False True True\n"
+        == "True True False True True\n"
     )
 
 
@@ -339,18 +352,19 @@ print(len(loaded) > 5, all(loaded), list(Path().glob("*.pt")) == [PARAMETERS_FIL
 def test_an_interrupt_keeps_what_was_learned(notebook, kernel_for):
     with kernel_for(notebook, VAE_EPOCHS="100000") as kernel:
         kernel.run_all(until=TRAINING)
+        # Some time after the second epoch, in the middle of whatever it is doing then.
         kernel.evaluate("""
-import signal
+import _thread, threading
 right_heldout_elbo, called = heldout_elbo, []
 def heldout_elbo():
     called.append(True)
-    if len(called) == 3:
-        signal.raise_signal(signal.SIGINT)
+    if len(called) == 2:
+        threading.Timer(0.1, _thread.interrupt_main).start()
     return right_heldout_elbo()
 """)
         training = kernel.run(TRAINING)
         assert "Interrupted; what was learned so far is kept." in text_of(training)
-        assert kernel.evaluate("print(len(history))") == "2\n"
+        assert 0 < int(kernel.evaluate("print(len(history))")) < 100000
         assert kernel.evaluate("print(heldout_elbo() > -300)") == "True\n"
         kernel.run_all(after=TRAINING)
 
