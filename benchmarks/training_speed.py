@@ -10,6 +10,7 @@ same ELBO for the same parameters. Pyro, JAX and a C++ compiler (for torch.compi
 
 import itertools
 import math
+import re
 import sys
 import time
 from pathlib import Path
@@ -18,7 +19,6 @@ import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import torch
-from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from PIL import Image
 from torch import nn
@@ -31,13 +31,13 @@ BS, WARM_UP, STEPS = 200, 20, 300
 
 def notebook(**settings):
     """The namespace of the notebook down to `train`, its cells executed with other settings."""
-    sys.path.insert(0, str(ROOT))  # its helpers
-    InteractiveShell.instance()  # it displays its progress
+    sys.path.insert(0, str(ROOT))  # its modules
     namespace = {}
     for cell in nbformat.read(ROOT / "vae_assignment.ipynb", as_version=4).cells:
         if cell.cell_type == "code" and not cell.id.startswith("check-"):
+            source = re.sub("(?m)^%.*", "", cell.source)  # without magics
             with capture_output():
-                exec(compile(cell.source, cell.id, "exec"), namespace)
+                exec(compile(source, cell.id, "exec"), namespace)
             namespace.update({k: v for k, v in settings.items() if k in namespace})
         if cell.id == TRAIN:
             return namespace

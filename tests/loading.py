@@ -7,11 +7,11 @@ import sys
 from kernel import ROOT
 
 LOAD = """
-import signal, sys, time, vae_helpers
+import signal, sys, time, vae_digits
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
-vae_helpers.MNIST.mirrors = sys.argv[2:]
+vae_digits.MIRRORS = sys.argv[2:]
 started = time.monotonic()
-name = vae_helpers.load_digits(sys.argv[1]).name
+name = vae_digits.load_digits(sys.argv[1]).name
 print(f"{name}, {time.monotonic() - started:.1f} s")
 """
 

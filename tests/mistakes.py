@@ -33,18 +33,19 @@ CODES = "805a265e-90be-11eb-2c34-1dd0cd1a968c"
 PRIOR_MEANS = "80d6b61a-90be-11eb-2fae-638cdaaf7abd"
 SAMPLES = "815d4720-90be-11eb-0fb2-2bb764a45824"
 RECONSTRUCT = "f27bdffa-90c0-11eb-0f71-6d572f799290"
-SHOW_RECONSTRUCTIONS = "00b7f55e-90c1-11eb-119e-f577037923a9"
+RECONSTRUCTIONS = "reconstructions"
 LATTICE = "3a0e1d5a-90c2-11eb-16a7-8f9de1ea09e4"
+LATTICE_MEANS = "3a9a2624-90c2-11eb-1986-17b80a2a58c5"
 TILE = "3b6f8e5e-90c2-11eb-3da4-a5fd3048ab63"
 
-A_BATCH = "binarized_mnist[indices]"
-ALL_BATCHES = "batches = Batches()"
+A_BATCH = "self.digits[indices]"
+ALL_BATCHES = "batches = Batches(binarized_mnist, BS)"
 PRIOR_SUM = "gaussian_log_density(z, mean=zero, log_std=zero).sum(dim=1)"
 LAYERS = "nn.Linear(Dz, Dh), nn.Tanh(), nn.Linear(Dh, Ddata)"
 HEADS = "nn.Linear(Ddata, Dh), nn.Tanh(), nn.Linear(Dh, 2 * Dz)"
 RETURN_HEADS = "return q_mean, q_log_std"
 DRAW = "z = sample_gaussian(q_mean, q_log_std)"
-ESTIMATE = "return (joint_log_density(x, z) - log_q(z, q_mean, q_log_std)).mean()"
+ESTIMATE = "return (log_joint - log_q_z).mean()"
 PARAMETERS = "[*encoder.parameters(), *decoder.parameters()]"
 ADAM = f"torch.optim.Adam({PARAMETERS}, fused=True)"
 STEP = """                optimizer.zero_grad()
@@ -53,7 +54,7 @@ STEP = """                optimizer.zero_grad()
                 optimizer.step()
 """
 BERNOULLI_SAMPLES = "sample_bernoulli(prior_means[:, None].expand(10, 3, Ddata), generator(2))"
-SHOWN = 'r"$\\hat{x}_2$"],\n)'
+SHOWN = "generator(4))"
 TWO_CODES = "sample_gaussian(mean_twice, log_std[:, None], generator(3))"
 AXES = 'z_y, z_x = torch.meshgrid(ticks.flip(0), ticks, indexing="ij")'
 PICTURE = "tiles.permute(0, 2, 1, 3).reshape(50 * 28, 50 * 28)"
@@ -70,8 +71,8 @@ MISTAKES = [
     ("batches of the test set", BATCHES, A_BATCH, "heldout_mnist[indices % len(heldout_mnist)]", "check-batches"),
     ("batches of grey digits", BATCHES, A_BATCH, "greyscale_mnist[indices]", "check-batches"),
     ("batches of half the digits", BATCHES, "order.split", "order[::2].split", "check-batches"),
-    ("batches for one epoch", BATCHES, ALL_BATCHES, "batches = iter(Batches())", "check-batches"),
-    ("another batch size", BATCHES, "split(BS)", "split(100)", "check-batches"),
+    ("batches for one epoch", BATCHES, ALL_BATCHES, "batches = iter(Batches(binarized_mnist, BS))", "check-batches"),
+    ("another batch size", BATCHES, "split(self.size)", "split(100)", "check-batches"),
     # bernoulli_log_density
     ("x and 1 - x exchanged", HELPERS, "(2 * x - 1)", "(1 - 2 * x)", "check-bernoulli"),
     ("negative log-density", HELPERS, "return logsigmoid", "return -logsigmoid", "check-bernoulli"),
@@ -117,6 +118,7 @@ MISTAKES = [
     ("generator not used", HELPERS, "torch.randn(mean.shape, generator=generator", "torch.randn(mean.shape", "check-samplers"),
     ("ones where the noise is above", HELPERS, "(uniform < mean)", "(uniform > mean)", "check-samplers"),
     ("fixed threshold", HELPERS, "(uniform < mean)", "(mean > 0.5)", "check-samplers"),
+    ("torch.bernoulli", HELPERS, "return (uniform < mean).to(mean.dtype)", "return torch.bernoulli(mean, generator=generator)", "check-samplers"),
     ("means for samples", HELPERS, "return (uniform < mean).to(mean.dtype)", "return mean", "check-samplers"),
     ("binary noise shared by the pixels", HELPERS, UNIFORM, UNIFORM.replace("mean.shape,", "(len(mean), 1),"), "check-samplers"),
     ("binary noise shared by the batch", HELPERS, UNIFORM, UNIFORM.replace("mean.shape,", "mean.shape[1:],"), "check-samplers"),
@@ -143,6 +145,7 @@ MISTAKES = [
     ("another layer", DECODER, "nn.Tanh(),", "nn.Tanh(), nn.Linear(Dh, Dh), nn.Tanh(),", "check-decoder"),
     ("no bias", DECODER, "nn.Linear(Dh, Ddata)", "nn.Linear(Dh, Ddata, bias=False)", "check-decoder"),
     ("clamped outputs", DECODER, LAYERS, LAYERS + ", nn.Hardtanh(-10, 10)", "check-decoder"),
+    ("a plain function", DECODER, "decoder = nn", "def decoder(z):\n    return layers(z)\nlayers = nn", "check-decoder"),
     ("tanh twice", DECODER, "nn.Tanh(),", "nn.Tanh(), nn.Tanh(),", "check-decoder"),
     ("softsign for tanh", DECODER, "nn.Tanh()", "nn.Softsign()", "check-decoder"),
     # log_likelihood
@@ -153,6 +156,8 @@ MISTAKES = [
     ("second sigmoid", LIKELIHOOD, "decoder(z)", "torch.sigmoid(decoder(z))", "check-log-likelihood"),
     ("pixels inverted", LIKELIHOOD, "(x, decoder", "(1 - x, decoder", "check-log-likelihood"),
     ("logit-means clamped", LIKELIHOOD, "decoder(z)", "decoder(z).clamp(-10, 10)", "check-log-likelihood"),
+    ("cross-entropy of a library", LIKELIHOOD, "bernoulli_log_density(x, decoder(z))", "-nn.functional.binary_cross_entropy_with_logits(decoder(z), x, reduction='none')", "check-log-likelihood"),
+    ("a library's loss under another name", LIKELIHOOD, "return bernoulli_log_density(x, decoder(z)).sum(dim=1)", "from torch.nn.functional import binary_cross_entropy_with_logits as bce\n    return -bce(decoder(z), x, reduction='none').sum(1)", "check-log-likelihood"),
     # joint_log_density
     ("prior left out", JOINT, "log_prior(z) + ", "", "check-joint"),
     ("likelihood left out", JOINT, " + log_likelihood(x, z)", "", "check-joint"),
@@ -167,11 +172,14 @@ MISTAKES = [
     ("mean over the dimensions of q", LOG_Q, ".sum(dim=1)", ".mean(dim=1)", "check-log-q"),
     ("constant of q counted once", LOG_Q, ".sum(dim=1)", ".sum(dim=1) + 0.5 * math.log(2 * math.pi)", "check-log-q"),
     ("log_std of q detached", LOG_Q, "q_log_std).sum", "q_log_std.detach()).sum", "check-log-q"),
+    ("a library's density", LOG_Q, "gaussian_log_density(z, q_mean, q_log_std)", "torch.distributions.Normal(q_mean, q_log_std.exp()).log_prob(z)", "check-log-q"),
     # encoder
     ("relu in the encoder", ENCODER, "nn.Tanh()", "nn.ReLU()", "check-encoder"),
     ("narrow encoder", ENCODER, HEADS, HEADS.replace("Dh", "100"), "check-encoder"),
     ("encoder returns sigma", ENCODER, RETURN_HEADS, "return q_mean, q_log_std.exp()", "check-encoder"),
     ("encoder returns softplus", ENCODER, RETURN_HEADS, "return q_mean, softplus(q_log_std)", "check-encoder"),
+    ("encoder a plain function", ENCODER, "encoder = Encoder().to(DEVICE)", "layers = Encoder()\ndef encoder(x):\n    return layers(x)", "check-encoder"),
+    ("encoder a class", ENCODER, "encoder = Encoder().to(DEVICE)", "encoder = Encoder", "check-encoder"),
     ("tanh after the encoder's outputs", ENCODER, HEADS, HEADS + ", nn.Tanh()", "check-encoder"),
     ("split along the batch", ENCODER, "chunk(2, dim=1)", "chunk(2, dim=0)", "check-encoder"),
     ("one head for both outputs", ENCODER, RETURN_HEADS, "return q_mean, q_mean", "check-encoder"),
@@ -179,12 +187,12 @@ MISTAKES = [
     ("log_std detached in the encoder", ENCODER, RETURN_HEADS, "return q_mean, q_log_std.detach()", "check-encoder"),
     ("one log_std for the batch", ENCODER, RETURN_HEADS, "return q_mean, q_log_std.mean(0, keepdim=True).expand_as(q_mean)", "check-encoder"),
     # elbo
-    ("log q left out", ELBO, " - log_q(z, q_mean, q_log_std)", "", "check-elbo"),
-    ("log q added", ELBO, " - log_q", " + log_q", "check-elbo"),
+    ("log q left out", ELBO, " - log_q_z", "", "check-elbo"),
+    ("log q added", ELBO, " - log_q_z", " + log_q_z", "check-elbo"),
     ("sign of the ELBO", ELBO, "return (", "return -(", "check-elbo"),
-    ("likelihood alone", ELBO, "joint_log_density(x, z) - log_q(z, q_mean, q_log_std)", "log_likelihood(x, z)", "check-elbo"),
+    ("likelihood alone", ELBO, "log_joint - log_q_z", "log_likelihood(x, z)", "check-elbo"),
     ("prior left out of the ELBO", ELBO, "joint_log_density", "log_likelihood", "check-elbo"),
-    ("prior twice in the ELBO", ELBO, "(joint_log", "(log_prior(z) + joint_log", "check-elbo"),
+    ("prior twice in the ELBO", ELBO, "(log_joint - ", "(log_joint + log_prior(z) - ", "check-elbo"),
     ("sum over the batch in the ELBO", ELBO, ".mean()", ".sum()", "check-elbo"),
     ("no mean over the batch", ELBO, ".mean()", "", "check-elbo"),
     ("mean for a sample", ELBO, DRAW, "z = q_mean", "check-elbo"),
@@ -195,12 +203,12 @@ MISTAKES = [
     ("noise scaled by the variance in the ELBO", ELBO, DRAW, "z = sample_gaussian(q_mean, 2 * q_log_std)", "check-elbo"),
     ("sigma passed to the sampler", ELBO, DRAW, "z = sample_gaussian(q_mean, q_log_std.exp())", "check-elbo"),
     ("mean and log_std exchanged", ELBO, "q_mean, q_log_std = encoder(x)", "q_log_std, q_mean = encoder(x)", "check-elbo"),
-    ("another z for each term", ELBO, ESTIMATE, "return (joint_log_density(x, torch.randn_like(z)) - log_q(z, q_mean, q_log_std)).mean()", "check-elbo"),
+    ("another z for each term", ELBO, ESTIMATE, "return (joint_log_density(x, torch.randn_like(z)) - log_q_z).mean()", "check-elbo"),
     ("sample detached", ELBO, DRAW, DRAW + ".detach()", "check-gradients"),
     ("mean detached", ELBO, DRAW, "z = sample_gaussian(q_mean.detach(), q_log_std)", "check-gradients"),
     ("log_std detached", ELBO, DRAW, "z = sample_gaussian(q_mean, q_log_std.detach())", "check-gradients"),
     ("sampled without gradient", ELBO, DRAW, "with torch.no_grad():\n        " + DRAW, "check-gradients"),
-    ("q detached", ELBO, "log_q(z, q_mean, q_log_std)", "log_q(z, q_mean, q_log_std).detach()", "check-gradients"),
+    ("q detached", ELBO, "- log_q_z", "- log_q_z.detach()", "check-gradients"),
     ("a plain number", ELBO, ESTIMATE, ESTIMATE.replace("return ", "return torch.tensor(").replace(".mean()", ".mean().item())"), "check-gradients"),
     # loss
     ("the ELBO as the loss", LOSS, "-elbo(x)", "elbo(x)", "check-loss"),
@@ -212,33 +220,34 @@ MISTAKES = [
     # train
     ("only the decoder optimized", TRAIN, PARAMETERS, "[*decoder.parameters()]", "check-train"),
     ("only the encoder optimized", TRAIN, PARAMETERS, "[*encoder.parameters()]", "check-train"),
-    ("copies optimized", TRAIN, PARAMETERS, "[*copy.deepcopy(encoder).parameters(), *copy.deepcopy(decoder).parameters()]", "check-train"),
+    ("copies optimized", TRAIN, PARAMETERS, "[*__import__('copy').deepcopy(encoder).parameters(), *__import__('copy').deepcopy(decoder).parameters()]", "check-train"),
     ("step before backward", TRAIN, STEP, "".join(STEP.splitlines(True)[i] for i in (0, 1, 3, 2)), "check-train"),
     ("no step", TRAIN, "                optimizer.step()\n", "", "check-train"),
     ("gradients zeroed before the step", TRAIN, STEP, "".join(STEP.splitlines(True)[i] for i in (1, 2, 0, 3)), "check-train"),
     ("gradients never zeroed", TRAIN, "                optimizer.zero_grad()\n", "", "check-train"),
-    ("another pair of networks", TRAIN, "    optimizer =", "    encoder, decoder = copy.deepcopy(encoder), copy.deepcopy(decoder)\n    optimizer =", "check-train"),
+    ("another pair of networks", TRAIN, "    optimizer =", "    encoder, decoder = __import__('copy').deepcopy(encoder), __import__('copy').deepcopy(decoder)\n    optimizer =", "check-train"),
     ("the loss made larger", TRAIN, "fused=True", "maximize=True", "check-train"),
     ("batches ignored", TRAIN, "for x in batches:", "for x in heldout_mnist.split(BS):", "check-train"),
     ("one batch an epoch", TRAIN, "n_digits += len(x)\n", "n_digits += len(x)\n                break\n", "check-train"),
-    ("one epoch only", TRAIN, "range(1, n_epochs + 1)", "range(1, 2)", "check-train"),
+    ("one epoch only", TRAIN, "range(n_epochs)", "range(1)", "check-train"),
     ("learning rate 0.1", TRAIN, "fused=True", "lr=0.1", "check-train"),
     ("plain gradient descent", TRAIN, ADAM, f"torch.optim.SGD({PARAMETERS}, lr=1e-3)", "check-train"),
     ("learning rate 0.003", TRAIN, "fused=True", "lr=3e-3", "check-train"),
     ("weight decay", TRAIN, "fused=True", "weight_decay=1.0", "check-train"),
     ("two steps for each batch", TRAIN, STEP, STEP + STEP, "check-train"),
-    ("optimizer anew in each epoch", TRAIN, "            total_loss, n_digits", f"            optimizer = {ADAM}\n            total_loss, n_digits", "check-train"),
+    ("optimizer anew in each epoch", TRAIN, "            total_elbo, n_digits", f"            optimizer = {ADAM}\n            total_elbo, n_digits", "check-train"),
     ("gradients zeroed once an epoch", TRAIN, "            for x in batches:\n                optimizer.zero_grad()\n", "            optimizer.zero_grad()\n            for x in batches:\n", "check-train"),
     ("the same noise for every batch", TRAIN, "                optimizer.zero_grad()", "                torch.manual_seed(SEED)\n                optimizer.zero_grad()", "check-train"),
     ("half of every batch", TRAIN, "loss(x)", "loss(x[: BS // 2])", "check-train"),
     ("always the first batch", TRAIN, "loss(x)", "loss(binarized_mnist[:BS])", "check-train"),
     ("noise added to the digits", TRAIN, "loss(x)", "loss(x + 0.1 * torch.randn_like(x))", "check-train"),
+    ("batches indexed, which they cannot be", TRAIN, "for x in batches:", "for x in (batches[i] for i in range(len(batches))):", "check-train"),
     ("held-out digits trained on, too", TRAIN, "for x in batches:", "for x in [*batches, *heldout_mnist.split(BS)]:", "check-train"),
     ("no history returned", TRAIN, "    return history", "", "check-train"),
     ("train ELBO alone in the history", TRAIN, "    return history", "    return [train_elbo for train_elbo, _ in history]", "check-train"),
-    ("the loss in the history", TRAIN, "= -total_loss", "= total_loss", "check-train"),
-    ("another scale in the history", TRAIN, "+= len(x) * batch", "+= batch", "check-train"),
-    ("one ELBO twice in the history", TRAIN, "heldout_elbo()))", "train_elbo))", "check-train"),
+    ("the loss in the history", TRAIN, "total_elbo -=", "total_elbo +=", "check-train"),
+    ("another scale in the history", TRAIN, "-= len(x) * batch", "-= batch", "check-train"),
+    ("one ELBO twice in the history", TRAIN, "heldout_elbo()))", "total_elbo.item() / n_digits))", "check-train"),
     # The pictures
     ("samples for means", MEANS, "q_mean.cpu()", "sample_gaussian(q_mean, q_log_std).cpu()", "check-codes"),
     ("log_std for means", MEANS, "q_mean", "q_log_std", "check-codes"),
@@ -258,12 +267,12 @@ MISTAKES = [
     ("grey digits reconstructed", RECONSTRUCT, "originals = binarized_mnist", "originals = greyscale_mnist", "check-reconstructions"),
     ("codes from the prior", RECONSTRUCT, TWO_CODES, "torch.randn(4, 2, Dz) * 9", "check-reconstructions"),
     ("means for codes", RECONSTRUCT, TWO_CODES, "mean_twice", "check-reconstructions"),
-    ("other digits reconstructed", RECONSTRUCT, "binarized_mnist[:4]", "binarized_mnist[10:14]", "check-reconstructions"),
+    ("held-out digits reconstructed", RECONSTRUCT, "binarized_mnist[four]", "heldout_mnist[:4]", "check-reconstructions"),
     ("one code twice", RECONSTRUCT, TWO_CODES, TWO_CODES + "[:, :1].expand(4, 2, Dz)", "check-reconstructions"),
-    ("another number of originals", SHOW_RECONSTRUCTIONS, SHOWN, SHOWN + "\noriginals = binarized_mnist[:5]", "check-reconstructions"),
-    ("codes the wrong way round", SHOW_RECONSTRUCTIONS, SHOWN, SHOWN + "\ncodes = codes.transpose(0, 1)", "check-reconstructions"),
+    ("another number of originals", RECONSTRUCTIONS, SHOWN, SHOWN + "\noriginals = binarized_mnist[:5]", "check-reconstructions"),
+    ("codes the wrong way round", RECONSTRUCTIONS, SHOWN, SHOWN + "\ncodes = codes.transpose(0, 1)", "check-reconstructions"),
     ("logit-means for reconstructions", RECONSTRUCT, "torch.sigmoid(decoder(codes))", "(decoder(codes) / 40 + 0.5).clamp(0, 1)", "check-reconstructions"),
-    ("means for binary reconstructions", SHOW_RECONSTRUCTIONS, "sample_bernoulli(reconstruction_means, generator(4))", "reconstruction_means", "check-reconstructions"),
+    ("means for binary reconstructions", RECONSTRUCTIONS, "sample_bernoulli(reconstruction_means, generator(4))", "reconstruction_means", "check-reconstructions"),
     ("z_y grows downwards", LATTICE, "ticks.flip(0), ticks", "ticks, ticks", "check-lattice"),
     ("z_x grows to the left", LATTICE, "ticks.flip(0), ticks", "ticks.flip(0), ticks.flip(0)", "check-lattice"),
     ("rows and columns of the lattice exchanged", LATTICE, AXES, 'z_x, z_y = torch.meshgrid(ticks, ticks.flip(0), indexing="ij")', "check-lattice"),
@@ -276,6 +285,7 @@ MISTAKES = [
     ("1399 pixels", TILE, PICTURE, PICTURE + "[:1399, :1399]", "check-lattice"),
     ("1420 pixels", TILE, PICTURE, f"nn.functional.pad({PICTURE}, (10, 10, 10, 10))", "check-lattice"),
     ("samples in the lattice", TILE, PICTURE, f"sample_bernoulli({PICTURE})", "check-lattice"),
+    ("gradient in a picture", LATTICE_MEANS, "with torch.no_grad():", "if True:", "check-lattice"),
 ]
 
 TWO_HEADS = '''
@@ -341,7 +351,7 @@ RIGHT = [
     ("each network with an optimizer of its own", TRAIN, f"optimizer = {ADAM}", "optimizer = type('Pair', (), {})()\n    pair = [torch.optim.Adam(network.parameters()) for network in (encoder, decoder)]\n    optimizer.zero_grad = lambda: [o.zero_grad() for o in pair]\n    optimizer.step = lambda: [o.step() for o in pair]"),
     ("ELBO part by part", ELBO, ESTIMATE, PART_BY_PART),
     ("likelihood part by part", LIKELIHOOD, "return bernoulli_log_density(x, decoder(z)).sum(dim=1)", "return torch.cat([bernoulli_log_density(a, decoder(b)).sum(1) for a, b in zip(x.split(7), z.split(7))])"),
-    ("train ELBO in a second pass", TRAIN, "train_elbo = -total_loss.item() / n_digits", "with torch.no_grad():\n                train_elbo = sum(elbo(x).item() * len(x) for x in batches) / n_digits"),
+    ("train ELBO in a second pass", TRAIN, "            history.append(", "            with torch.no_grad():\n                total_elbo = sum(elbo(x) * len(x) for x in batches)\n            history.append("),
     ("shuffled by hand", TRAIN, "for x in batches:", "for x in (lambda d: d[torch.randperm(len(d))].split(BS))(torch.cat(list(batches))):"),
     ("gradients by autograd.grad", TRAIN, "                batch_loss.backward()\n", f"                for p, g in zip({PARAMETERS}, torch.autograd.grad(batch_loss, {PARAMETERS})):\n                    p.grad = g\n"),
     ("other initial weights", DECODER, LAYERS + ").to(DEVICE)", LAYERS + ").to(DEVICE)\nfor p in decoder.parameters():\n    p.data.mul_(0.5)"),
