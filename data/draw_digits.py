@@ -118,9 +118,10 @@ WAYS = {
 # The curve is a uniform cubic B-spline: each point of it is a weighted mean of four neighbouring
 # control points. A row of CURVE holds the four weights at one of the steps between two controls.
 T = np.arange(0, 1, 1 / 16)
-CURVE = np.column_stack(
-    [(1 - T) ** 3, 3 * T**3 - 6 * T**2 + 4, -3 * T**3 + 3 * T**2 + 3 * T + 1, T**3]
-) / 6
+CURVE = (
+    np.column_stack([(1 - T) ** 3, 3 * T**3 - 6 * T**2 + 4, -3 * T**3 + 3 * T**2 + 3 * T + 1, T**3])
+    / 6
+)
 
 
 def read_strokes(path):

@@ -180,8 +180,9 @@ def test_no_network_of_any_kind_holds_up_a_start_for_30_seconds(tmp_path, serve)
         full.bind(("127.0.0.1", 0))
         full.listen(0)
         dropped = f"http://127.0.0.1:{full.getsockname()[1]}/"
-        waiting = [socket.create_connection(full.getsockname())]
         nothing = serve(silent)
+        with socket.create_connection(full.getsockname()):
+            pass
         processes = {
             UNKNOWN: start_loading(tmp_path / "1", "http://there.is.no.such.host.invalid/"),
             "what": start_loading(tmp_path / "2", serve(no_http)),
@@ -193,7 +194,6 @@ def test_no_network_of_any_kind_holds_up_a_start_for_30_seconds(tmp_path, serve)
             pattern = f"(?m)^NOT MNIST.*{reason}.*\nembedded digits, ([0-9.]+) s\n\\Z"
             found = re.search(pattern, printed)
             assert found and float(found[1]) < 30, printed
-        waiting[0].close()
 
 
 def test_a_file_in_the_way_is_survived(tmp_path, monkeypatch, capsys, closed_port):

@@ -16,13 +16,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from instructor.cells import SCATTER, TRAINING
 from instructor.compare_pictures import compare
-from instructor.handed_in import problems_of
+from instructor.grading.handed_in import problems_of
 from kernel import NOTEBOOK, ROOT, SMALL_RUN
 
 BS = "9e7e46b0-8e84-11eb-1648-0f033e4e6068"
-TRAINING = "c86a877c-90b9-11eb-31d8-bbcb71e4fa66"
-SCATTER = "db18e7e2-90bb-11eb-18e5-87e4f094123d"
 
 
 def cell_of(notebook, id):
@@ -39,7 +38,6 @@ def notebook_of(*sources):
 
 
 def test_nothing_is_wrong_with_the_assignment_itself(notebook):
-    """If this fails: execute the notebook with instructor/execute.py, which records its checks."""
     assert [*problems_of(notebook)] == []
 
 
@@ -59,7 +57,7 @@ def remove_check(notebook):
 
 def change_check(notebook):
     cell = cell_of(notebook, "check-elbo")
-    cell.source = cell.source.replace("6 *", "600 *")
+    cell.source = "print('ok')"
 
 
 def tag_check(notebook):
@@ -72,12 +70,12 @@ def move_check(notebook):
     notebook.cells.append(cell)
 
 
-def redefine_check(notebook):
-    cell_of(notebook, BS).source += "\nif BS:\n    def same(a, b):\n        return True"
+def redefine_checks(notebook):
+    cell_of(notebook, BS).source += "\nif BS:\n    class checks:\n        elbo = print"
 
 
-def import_check(notebook):
-    cell_of(notebook, BS).source += "\nfrom operator import eq as same"
+def import_checks(notebook):
+    cell_of(notebook, BS).source += "\nfrom unittest.mock import Mock as checks"
 
 
 def use_a_library(notebook):
@@ -112,8 +110,8 @@ def remove_picture(notebook):
         (change_check, "check-elbo is not as it is in the assignment"),
         (tag_check, "check-elbo is not as it is in the assignment"),
         (move_check, "the check cells are not in the order of the assignment"),
-        (redefine_check, f"same, in {BS}, has a name that the checks use"),
-        (import_check, f"same, in {BS}, has a name that the checks use"),
+        (redefine_checks, f"checks, in {BS}, is the name that the checks use"),
+        (import_checks, f"checks, in {BS}, is the name that the checks use"),
         (use_a_library, f"distributions, in {BS}, is library-made probability"),
         (hide_a_library_by_a_magic, f"distributions, in {BS}, is library-made probability"),
         (hide_a_library_by_a_timer, f"distributions, in {BS}, is library-made probability"),
@@ -142,7 +140,8 @@ def test_a_cell_that_is_empty_or_no_python_is_no_problem(source, notebook):
 def graded(tmp_path_factory):
     """Grades a folder of notebooks, two at a time: for each, what failed of its tests."""
     folder = tmp_path_factory.mktemp("project")
-    for name in ["conftest.py", "pyproject.toml", "vae_helpers.py", "data", "instructor"]:
+    modules = ["vae_assignment.ipynb", "vae_checks", "vae_digits.py", "vae_helpers.py"]
+    for name in ["conftest.py", "pyproject.toml", "data", "instructor", *modules]:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("MNIST"))
         else:
@@ -337,20 +336,6 @@ def test_on_a_full_disk_the_old_notebook_stays(tmp_path):
 
     source = "print('more than fits. ' * 10_000)"
     assert_not_stored(notebook_of(source), "File too large", tmp_path, preexec_fn=limit)
-
-
-def test_a_page_shows_what_folded_cells_print_and_not_their_source(tmp_path):
-    notebook = notebook_of(
-        "name_seen = 41\nprint(name_seen)", "name_folded = 42\nprint(name_folded)"
-    )
-    notebook.cells[1].metadata["jupyter"] = {"source_hidden": True}
-    nbformat.write(notebook, tmp_path / "notebook.ipynb")
-    page = tmp_path / "page.html"
-    result = run_script("execute.py", tmp_path / "notebook.ipynb", page)
-    assert result.returncode == 0, result.stderr
-    html = page.read_text()
-    assert "<pre>41\n" in html and "<pre>42\n" in html
-    assert "name_seen" in html and "name_folded" not in html
 
 
 def nbdiff(a, b, folder):

@@ -59,6 +59,15 @@ def mnist():
     return load_digits(ROOT / "data", "mnist")
 
 
+def whole_files(root):
+    """Names of MNIST's files below root, which all must be whole."""
+    files = list((root / "MNIST" / "raw").glob("*ubyte*"))
+    for file in files:
+        packed = (MNIST_FOLDER / f"{file.name.removesuffix('.gz')}.gz").read_bytes()
+        assert file.read_bytes() == (packed if file.suffix else gzip.decompress(packed)), file
+    return {file.name for file in files}
+
+
 def is_mnist(digits, mnist):
     return digits.name == "MNIST" and all(torch.equal(a, b) for a, b in zip(digits[1:], mnist[1:]))
 
@@ -136,7 +145,7 @@ def test_mnist_is_downloaded_once_and_kept(tmp_path, monkeypatch, capsys, mirror
     assert is_mnist(load_digits(tmp_path), mnist)
     printed, errors = capsys.readouterr()
     assert all(f"Downloading {address}{name}" in printed for name in PACKED) and errors == ""
-    assert set(asked) == {*PACKED} == {file.name for file in (tmp_path / "MNIST/raw").glob("*.gz")}
+    assert set(asked) == {*PACKED} and whole_files(tmp_path) == {*NAMES, *PACKED}
     asked.clear()
     assert is_mnist(load_digits(tmp_path), mnist)
     assert capsys.readouterr() == ("", "") and asked == []
@@ -150,7 +159,7 @@ def test_a_faulty_download_comes_from_the_next_mirror_or_is_refused(
     monkeypatch.setattr(vae_digits, "MIRRORS", [faulty])
     with pytest.raises(RuntimeError, match="train-images-idx3-ubyte.gz: File not found or corrup"):
         load_digits(tmp_path, "mnist")
-    assert not list((tmp_path / "MNIST" / "raw").glob("*ubyte*"))
+    assert not whole_files(tmp_path)
     monkeypatch.setattr(vae_digits, "MIRRORS", [faulty, whole])
     assert is_mnist(load_digits(tmp_path, "mnist"), mnist)
 
@@ -269,8 +278,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, mirror):
     try:
         output = start_loading(disk, mirror()[0]).communicate(timeout=120)[0]
         assert re.search("MNIST cannot be kept.*No space left on device.*\nMNIST, .* s\n$", output)
-        kept = {file.name for file in (disk / "MNIST" / "raw").iterdir()}
-        assert kept < {*NAMES, *PACKED, ".lock"}
+        assert whole_files(disk) < {*NAMES, *PACKED}
     finally:
         subprocess.run(["umount", disk], check=True)
 
@@ -312,16 +320,13 @@ def test_many_processes_at_once_end_with_whole_files(n, tmp_path, mirror):
     processes = [start_loading(tmp_path, address) for _ in range(n)]
     printed = [process.communicate(timeout=300)[0] for process in processes]
     assert all(re.search(r"(^|\n)MNIST, .* s\n$", output) for output in printed), printed
-    files = {file.name: file.read_bytes() for file in (tmp_path / "MNIST" / "raw").iterdir()}
-    assert files.keys() == {".lock", *NAMES, *PACKED}
-    assert all(files[name] == (MNIST_FOLDER / name).read_bytes() for name in PACKED)
+    assert whole_files(tmp_path) == {*NAMES, *PACKED}
     assert sorted(asked) == sorted([*PACKED] * 2)  # by one of them: first for redirections
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=lambda how: how.name)
 def test_interrupted_at_any_moment_it_heals_itself(how, tmp_path, mirror, monkeypatch, mnist):
     address, asked = mirror(bytes_a_second=8 * 10**6)
-    folder = tmp_path / "MNIST" / "raw"
     for moment in (0.0, 1.0, 2.0):  # of about three seconds
         asked.clear()
         process = start_loading(tmp_path, address, TMPDIR=str(tmp_path))
@@ -331,8 +336,7 @@ def test_interrupted_at_any_moment_it_heals_itself(how, tmp_path, mirror, monkey
         time.sleep(moment)
         process.send_signal(how)
         assert process.wait() != 0
-    for file in folder.glob("*.gz"):
-        assert file.read_bytes() == (MNIST_FOLDER / file.name).read_bytes()
+        whole_files(tmp_path)
     monkeypatch.setattr(vae_digits, "MIRRORS", [address])
     assert is_mnist(load_digits(tmp_path, "mnist"), mnist)
 

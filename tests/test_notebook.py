@@ -14,7 +14,8 @@ import pytest
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
-from instructor.handed_in import library_names
+from instructor.cells import SCATTER, TRAINING
+from instructor.grading.handed_in import library_names
 from kernel import NOTEBOOK, ROOT, SMALL_RUN
 from vae_checks.library import FORBIDDEN
 
@@ -46,8 +47,7 @@ ORIGINAL_CELLS = """
 """.split()
 
 DECODER = "d7415d20-90af-11eb-266b-b3ea86750c98"
-LOAD, TRAINING = "54749c92-8c1d-11eb-2a54-a1ae0b1dc587", "c86a877c-90b9-11eb-31d8-bbcb71e4fa66"
-SCATTER = "db18e7e2-90bb-11eb-18e5-87e4f094123d"
+LOAD = "54749c92-8c1d-11eb-2a54-a1ae0b1dc587"
 SHOW_SAMPLES = "820e9994-90be-11eb-23a1-0f52d3cf7c0f"
 SHOW_RECONSTRUCTIONS = "00b7f55e-90c1-11eb-119e-f577037923a9"
 SHOW_LATTICE = "3cb18062-90c2-11eb-3622-1f29d445e0ba"
@@ -338,5 +338,5 @@ def test_a_wrong_data_set_stops_with_one_clear_line(executed):
     finally:
         executed.evaluate("os.environ['VAE_DATASET'] = 'embedded'")
         executed.run(LOAD)
-    words = "VAE_DATASET (or dataset=...) must be auto, mnist or embedded, not 'cifar'"
+    words = "VAE_DATASET or dataset must be auto, mnist or embedded, not 'cifar'"
     assert (caught.value.ename, caught.value.evalue) == ("ValueError", words)

@@ -1,0 +1,17 @@
+"""The ids of the notebook's cells that the instructor's tools and their tests name."""
+
+TRAINING = "c86a877c-90b9-11eb-31d8-bbcb71e4fa66"
+SCATTER = "db18e7e2-90bb-11eb-18e5-87e4f094123d"
+
+# The four texts that ask for a picture: it must be shown below them.
+PICTURES = {
+    "1201bfee-90bb-11eb-23e5-af9a61f64679": "picture 1, the digits in the latent space",
+    "dcedbba4-90bb-11eb-2652-bf6448095107": "picture 2, digits from the prior",
+    "82b0a368-90be-11eb-0ddb-310f332a83f0": "picture 3, reconstructions",
+    "02181adc-90c1-11eb-29d7-736dce72a0ac": "picture 4, the latent space as a map",
+}
+
+
+def is_check(id):
+    """Whether the cell with this id checks what a student wrote."""
+    return id.startswith("check-")
