@@ -26,10 +26,12 @@ def bernoulli_log_density(x, logit_means):
     Source: the Bernoulli mass function mu^x (1 - mu)^(1 - x).
     """
     _require_float_tensors(x=x, logit_means=logit_means)
+    ### BEGIN SOLUTION
     # With y = log(mu / (1 - mu)), the probability of a 1 is mu = sigmoid(y) and that of a 0 is
     # 1 - mu = sigmoid(-y). Both are sigmoid((2x - 1) y), and the logarithm of a sigmoid, computed
     # in one step, neither overflows nor cancels for any finite y.
     return logsigmoid((2 * x - 1) * logit_means)
+    ### END SOLUTION
 
 
 def gaussian_log_density(z, mean, log_std):
@@ -44,8 +46,10 @@ def gaussian_log_density(z, mean, log_std):
     Source: the logarithm of the normal density with the standard deviation exp(log_std).
     """
     _require_float_tensors(z=z, mean=mean, log_std=log_std)
+    ### BEGIN SOLUTION
     # Squaring first and scaling by exp(-2 log sigma) rounds less than squaring (z - mean) / sigma.
     return -0.5 * math.log(2 * math.pi) - log_std - 0.5 * (z - mean) ** 2 * torch.exp(-2 * log_std)
+    ### END SOLUTION
 
 
 # ---------------------------------------------------------------------------------------------
@@ -56,8 +60,8 @@ def gaussian_log_density(z, mean, log_std):
 def sample_gaussian(mean, log_std, generator=None):
     """Reparameterized sample of a Gaussian, differentiable in both of its parameters.
 
-    Shapes: log_std broadcasts to the shape of mean; the sample has the shape of mean, with
-    independent noise for every element.
+    Shapes: log_std broadcasts to the shape of mean; the sample has the shape, dtype and device of
+    mean, with independent noise for every element.
     generator: the torch.Generator that the noise comes from; by default PyTorch's global one.
     Raises: TypeError for anything but floating-point tensors, ValueError for shapes that do not
     fit.
@@ -68,15 +72,18 @@ def sample_gaussian(mean, log_std, generator=None):
     if not same and mean.shape != torch.broadcast_shapes(mean.shape, log_std.shape):
         shapes = _shapes({"mean": mean, "log_std": log_std})
         raise ValueError(f"log_std must broadcast to the shape of mean: {shapes}")
+    ### BEGIN SOLUTION
     # The noise does not depend on the parameters, so the gradient reaches both of them.
     epsilon = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
     return mean + torch.exp(log_std) * epsilon
+    ### END SOLUTION
 
 
 def sample_bernoulli(mean, generator=None):
     """Binary sample: 1 with probability mean, else 0, as floats. Not differentiable.
 
-    Shapes: the sample has the shape of mean, with independent noise for every element.
+    Shapes: the sample has the shape, dtype and device of mean, with independent noise for every
+    element.
     generator: the torch.Generator that the noise comes from; by default PyTorch's global one.
     Raises: TypeError for anything but a floating-point tensor; ValueError for a mean outside
     [0, 1], as when logit-means are passed in place of means.
@@ -84,9 +91,11 @@ def sample_bernoulli(mean, generator=None):
     _require_float_tensors(mean=mean)
     if not ((mean >= 0) & (mean <= 1)).all():
         raise ValueError("mean must lie in [0, 1]; of logit-means take torch.sigmoid(...) first")
+    ### BEGIN SOLUTION
     # A uniform number on [0, 1) lies below mean with probability mean.
     uniform = torch.rand(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
     return (uniform < mean).to(mean.dtype)
+    ### END SOLUTION
 
 
 # ---------------------------------------------------------------------------------------------

@@ -297,8 +297,7 @@ class TwoHeads(nn.Module):
     def forward(self, x):
         h = torch.tanh(self.hidden(x))
         return self.mean(h), self.log_std(h)
-Encoder = TwoHeads
-torch.manual_seed'''
+encoder = TwoHeads'''
 DECODER_CLASS = '''
 class Decoder(nn.Module):
     def __init__(self):
@@ -337,7 +336,7 @@ RIGHT = [
     ("decoder as a class", DECODER, "decoder = nn.Sequential(" + LAYERS + ").to(DEVICE)", DECODER_CLASS),
     ("likelihood by einsum", LIKELIHOOD, ".sum(dim=1)", " @ torch.ones(Ddata, dtype=z.dtype)"),
     ("decoder called by its forward", LIKELIHOOD, "decoder(z)", "decoder.forward(z)"),
-    ("encoder with two heads", ENCODER, "torch.manual_seed", TWO_HEADS),
+    ("encoder with two heads", ENCODER, "encoder = Encoder", TWO_HEADS),
     ("encoder split by slices", ENCODER, "q_mean, q_log_std = self.layers(x).chunk(2, dim=1)", "h = self.layers(x)\n        q_mean, q_log_std = h[:, :Dz], h[:, Dz:]"),
     ("encoder called by its forward", ELBO, "encoder(x)", "encoder.forward(x)"),
     ("sampled in place", ELBO, DRAW, "z = q_mean + torch.exp(q_log_std) * torch.randn_like(q_mean)"),

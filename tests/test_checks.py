@@ -78,7 +78,7 @@ def test_every_check_knows_a_blank(check, name, blank):
 
 
 def test_a_name_that_is_missing_is_said():
-    with pytest.raises(AssertionError, match="^log_q is not defined: run the cell"):
+    with pytest.raises(AssertionError, match="^log_q is not defined: write it, or run the cell"):
         checks_of().log_q()
 
 

@@ -1,14 +1,17 @@
 """The notebook's checks against typical mistakes: each is caught where it is made, none cries wolf.
 
 The cells run in this process, in order, with one mistake in them. The checks above the mistake are
-left out, and no grids are drawn; the training is one epoch on the embedded digits.
+left out, and no grids are drawn; the training is one epoch on the embedded digits. A blank of the
+hand-out is a mistake, too.
 """
 
 import os
 import re
 import sys
+import tempfile
 import traceback
 import types
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -17,6 +20,7 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 
 import vae_digits
+from instructor.make_handout import REGION, make_handout
 from kernel import NOTEBOOK, ROOT
 from mistakes import HELPERS, MISTAKES, RIGHT
 
@@ -119,6 +123,38 @@ DIAGNOSES = {
 def test_right_solution_passes(name, place, right, wrong, cells, monkeypatch):
     failed, error = first_failure(cells, place, right, wrong, monkeypatch)
     assert failed is None, f"refused by {failed}: {error!r}"
+
+
+def blanks():
+    """Each blank of the hand-out as a change to the assignment, and the cell where it must fail."""
+    with tempfile.TemporaryDirectory() as folder:
+        handout = Path(folder, "handout")
+        make_handout(handout)
+        handed_out = nbformat.read(handout / NOTEBOOK.name, as_version=4).cells
+        stubs = re.findall("(?m)^ +raise NotImpl.*", (handout / HELPERS).read_text())
+    solved = nbformat.read(NOTEBOOK, as_version=4).cells
+    for i, (cell, blank) in enumerate(zip(solved, handed_out, strict=True)):
+        if cell.cell_type == "code" and cell.source != blank.source:
+            fails = cell.id
+            if "\n    raise NotImpl" in blank.source:  # a function fails when the check calls it
+                fails = next(c.id for c in solved[i:] if c.id.startswith("check-"))
+            yield cell.id, cell.source, blank.source, fails
+    solutions = [region[0] for region in REGION.finditer((ROOT / HELPERS).read_text())]
+    checks = ["check-bernoulli", "check-gaussian", "check-samplers", "check-samplers"]
+    yield from zip([HELPERS] * 4, solutions, stubs, checks, strict=True)
+
+
+BLANKS = [(*blank, re.search(r'Error\("(.*)"\)', blank[2])[1]) for blank in blanks()]
+
+
+@pytest.mark.parametrize("place, right, blank, cell, message", BLANKS, ids=[b[4] for b in BLANKS])
+def test_blank_says_what_is_missing(place, right, blank, cell, message, cells, monkeypatch):
+    failed, error = first_failure(cells, place, right, blank, monkeypatch)
+    assert (failed, str(error)) == (cell, message)
+
+
+def test_no_two_blanks_say_the_same():
+    assert len({message for *_, message in BLANKS}) == len(BLANKS) == 27
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,7 @@ class Names:
 
     def __getattr__(self, name):
         if name not in self._namespace:
-            raise CheckFailed(f"{name} is not defined: run the cell that defines it first.")
+            raise CheckFailed(f"{name} is not defined: write it, or run the cell that defines it.")
         value = self._namespace[name]
         if is_blank(value):
             raise CheckFailed(f"{name} is not written yet.")

@@ -153,8 +153,10 @@ class TrainingChecks(Checker):
     def result(self):
         """The held-out ELBO against what right solutions reached after as many epochs."""
         reached, n_epochs = REACHED[self.notebook.digits.name], len(self.notebook.history)
-        if not 1 <= n_epochs <= max(reached):
-            print("no verdict: nothing was trained, or for more epochs than there are results for")
+        if n_epochs == 0:
+            raise CheckFailed("nothing was trained yet: history is empty.")
+        if n_epochs > max(reached):
+            print("no verdict: it was trained for more epochs than there are results for")
             return
         expected = np.interp(
             math.log(n_epochs), [math.log(n) for n in reached], list(reached.values())

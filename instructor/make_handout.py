@@ -1,0 +1,145 @@
+"""Write the student's folder: the assignment with blanks, and all that it needs.
+
+    .venv/bin/python instructor/make_handout.py FOLDER
+
+What stands between ### BEGIN SOLUTION and ### END SOLUTION in the notebook and in vae_helpers.py is
+replaced by a line that says, when it is run, what is not written yet and where its text stands; so
+is a whole text cell that is a solution in nbgrader's metadata. The cells that students are not to
+change cannot be edited or deleted in Jupyter. The folder must not exist.
+"""
+
+import re
+import shutil
+import symtable
+import sys
+from pathlib import Path
+from textwrap import indent
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOK, HELPERS = "vae_assignment.ipynb", "vae_helpers.py"
+COPIED = [
+    "requirements.txt",
+    "vae_digits.py",
+    *(path.relative_to(ROOT) for path in sorted(ROOT.glob("vae_checks/*.py"))),
+    *(path.relative_to(ROOT) for path in sorted(ROOT.glob("data/*.gz"))),
+    "tests/test_densities.py",
+    "tests/test_samplers.py",
+]
+FOR_STUDENTS = Path(__file__).with_name("handout")  # README.md and pytest.ini
+
+BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
+MARK = re.compile(r"(?mi)^.*\b(?:BEGIN|END)\W+SOLUTION.*$")  # misspelled ones, too
+REGION = re.compile(rf"(?ms)^( *){BEGIN}\n(.*?)^ *{END}$")
+HEADING = re.compile(r"(?m)^#+ (.*)")
+ITEM = re.compile(r"(?ms)^(\d+)\. (.*?)(?=^\S|\Z)")  # of a list in a text
+ANSWER = "*Write your answer here.*"
+
+
+def blanked(source, where, texts):
+    """The source with a blank for each solution.
+
+    where: names the source in an error; texts: those that may ask for the solution, in order.
+    Raises: ValueError for marks that are not in pairs.
+    """
+    marks = [mark.strip() for mark in MARK.findall(source)]
+    if marks != [BEGIN, END] * (len(marks) // 2):
+        raise ValueError(f"{where}: each {BEGIN} needs its {END}, both alone on their lines.")
+
+    def blank(region):
+        margin, solution = region.groups()
+        above = source[: region.start()]
+        names = re.findall(r"(?m)^def (\w+)", above)[-1:] if margin else assigned(solution)
+        names, place, step = task(names, texts)
+        listed = ", ".join(names)
+        message = f"{listed} {'is' if len(names) == 1 else 'are'} not written yet: see {place}."
+        label = f"# Step {step}: {listed}\n" if step and not margin else ""
+        return indent(f'{label}raise NotImplementedError("{message}")', margin)
+
+    return REGION.sub(blank, source)
+
+
+def assigned(source):
+    """The names that a cell assigns at its top level, in order."""
+    symbols = symtable.symtable(source, "cell", "exec").get_symbols()
+    return [symbol.get_name() for symbol in symbols if symbol.is_assigned()]
+
+
+def task(names, texts):
+    """Those of the names that a text asks for, the place where it does, and the item's number."""
+    for text in texts:
+        heading, items = HEADING.search(text)[1], ITEM.findall(text)
+        for number, item in items:
+            if asked_for := [name for name in names if re.search(rf"`{name}\b", item)]:
+                return asked_for, f"'{heading}', {number}", number
+    if items:  # no name that the text gives: it draws what the steps before have computed
+        return ["the plot"], f"'{heading}', {number}", number
+    return names, f"'{heading}'", None
+
+
+def notebook_with_blanks(notebook):
+    """Put blanks for the solutions, and leave the outputs out, in place."""
+    text = None
+    for cell in notebook.cells:
+        role = cell.metadata.get("nbgrader", {})
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+            blank = blanked(cell.source, f"{NOTEBOOK}, cell {cell.id}", [text])
+            if (blank != cell.source) != role.get("solution", False):
+                raise ValueError(f"{NOTEBOOK}, cell {cell.id}: its marks and metadata disagree.")
+            cell.source = blank
+        elif role.get("solution"):
+            cell.source = ANSWER
+        elif HEADING.search(cell.source):
+            text = cell.source
+        if role.get("locked"):
+            cell.metadata |= {"editable": False, "deletable": False}
+
+
+def points(notebook):
+    """A table of the points of the checks, by the sections of the notebook."""
+    rows, heading = {}, None
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            heading = (HEADING.findall(cell.source) or [heading])[-1]
+        elif worth := cell.metadata.get("nbgrader", {}).get("points"):
+            call = re.search(r"checks\.(\w+)", cell.source)[1]
+            rows.setdefault(heading, []).append((call, worth))
+    lines = ["| part | checks and their points | sum |", "| --- | --- | --- |"]
+    for heading, checks in rows.items():
+        listed = ", ".join(f"`{call}` {worth}" for call, worth in checks)
+        lines.append(f"| {heading} | {listed} | {sum(worth for _, worth in checks)} |")
+    lines.append(f"| | | {sum(worth for checks in rows.values() for _, worth in checks)} |")
+    return "\n".join(lines)
+
+
+def make_handout(folder, root=ROOT):
+    """Write the hand-out of the project in root into a new folder.
+
+    Raises: ValueError for marks that do not fit, FileExistsError for a folder that is there.
+    """
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists already: remove it, or name another folder.")
+    notebook = nbformat.read(root / NOTEBOOK, as_version=4)
+    texts = [cell.source for cell in notebook.cells if ITEM.search(cell.source)]
+    readme = (FOR_STUDENTS / "README.md").read_text().replace("{points}", points(notebook))
+    notebook_with_blanks(notebook)
+    helpers = blanked((root / HELPERS).read_text(), HELPERS, texts)
+    shutil.copytree(FOR_STUDENTS, folder)
+    (folder / "README.md").write_text(readme)
+    (folder / HELPERS).write_text(helpers)
+    nbformat.write(notebook, folder / NOTEBOOK)
+    for name in COPIED:
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(root / name, folder / name)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    try:
+        make_handout(Path(sys.argv[1]))
+    except (OSError, ValueError) as error:
+        sys.exit(f"No hand-out was written. {error}")
+    print(f"{sys.argv[1]} is written.")

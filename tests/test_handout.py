@@ -1,0 +1,150 @@
+"""The hand-out: nothing of the solutions in it, blanks that speak, and nothing else that differs.
+
+With the solutions put back it is the committed notebook and helpers, byte for byte, beside the same
+checks and digits: so what test_mistakes.py shows of those holds for the hand-out. How each blank
+fails when it is the only one is shown there, too.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from nbclient.exceptions import CellExecutionError
+
+from instructor.make_handout import ANSWER, REGION, blanked, make_handout
+from kernel import NOTEBOOK, ROOT
+
+STUB = re.compile(r"(?m)^( *)(# Step .*\n)?raise NotImplementedError\(\".* not written yet.*\"\)$")
+# Lines that solutions share with given cells, or that the texts give away on purpose.
+COMMONPLACE = {
+    *("", "try:", "plt.show()", "with torch.no_grad():"),
+    *("super().__init__()", "return q_mean, q_log_std"),
+}
+
+
+@pytest.fixture(scope="module")
+def handout(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("folder") / "handout"
+    make_handout(folder)
+    return folder
+
+
+def solutions(source):
+    return [region[0] for region in REGION.finditer(source)]
+
+
+def with_solutions(blank, source):
+    """The blank source with the solutions of the other put in its place."""
+    put_back = iter(solutions(source))
+    return STUB.sub(lambda stub: next(put_back), blank)
+
+
+def solved_helpers(handout):
+    helpers = (ROOT / "vae_helpers.py").read_text()
+    return with_solutions((handout / "vae_helpers.py").read_text(), helpers)
+
+
+def test_it_holds_what_a_student_needs_and_nothing_else(handout):
+    files = {path.relative_to(handout).as_posix() for path in handout.rglob("*") if path.is_file()}
+    checks = {path for path in files if re.fullmatch(r"vae_checks/\w+\.py", path)}
+    digits = {path for path in files if re.fullmatch(r"data/[\w-]+\.gz", path)}
+    assert len(checks) == len([*ROOT.glob("vae_checks/*.py")]) and len(digits) == 4
+    assert files - checks - digits == set(
+        "vae_assignment.ipynb vae_helpers.py vae_digits.py requirements.txt README.md pytest.ini "
+        "tests/test_densities.py tests/test_samplers.py".split()
+    )
+    for path in files - {"vae_assignment.ipynb", "vae_helpers.py", "README.md", "pytest.ini"}:
+        assert (handout / path).read_bytes() == (ROOT / path).read_bytes()
+
+
+def test_no_line_of_a_solution_is_left(handout, notebook):
+    sources = [cell.source for cell in notebook.cells] + [(ROOT / "vae_helpers.py").read_text()]
+    secret = [region[2] for source in sources for region in REGION.finditer(source)]
+    secret += [cell.source for cell in notebook.cells if cell.id == "why-logit-means"]
+    secret = {line.strip() for text in secret for line in text.splitlines()} - COMMONPLACE
+    assert len(secret) > 80
+    left = nbformat.read(handout / "vae_assignment.ipynb", as_version=4).cells
+    texts = [cell.source for cell in left]
+    texts += [path.read_text() for path in handout.rglob("*") if path.suffix in (".py", ".md")]
+    assert not secret & {line.strip() for text in texts for line in text.splitlines()}
+    assert not [line for line in secret if len(line) > 15 and any(line in text for text in texts)]
+    assert all(cell.get("outputs", []) == [] for cell in left)
+    assert not any("SOLUTION" in text for text in texts)
+
+
+def test_with_the_solutions_put_back_it_is_the_committed_assignment(handout, notebook):
+    assert solved_helpers(handout).encode() == (ROOT / "vae_helpers.py").read_bytes()
+    blank = nbformat.read(handout / "vae_assignment.ipynb", as_version=4)
+    for cell, solved in zip(blank.cells, notebook.cells, strict=True):
+        cell.source = with_solutions(cell.source, solved.source)
+        if cell.source == ANSWER:
+            cell.source = solved.source
+        if cell.metadata.get("nbgrader", {}).get("locked"):
+            assert (cell.metadata.pop("editable"), cell.metadata.pop("deletable")) == (False, False)
+        if cell.cell_type == "code":
+            solved.outputs, solved.execution_count = [], None
+    assert nbformat.writes(blank) == nbformat.writes(notebook)
+
+
+def test_untouched_it_runs_to_its_first_blank_and_every_check_says_what_is_missing(
+    handout, kernel_for
+):
+    blank = nbformat.read(handout / "vae_assignment.ipynb", as_version=4)
+    with kernel_for(blank, PYTHONPATH=str(handout)) as kernel:
+        kernel.run_all(until="check-bernoulli")
+        for cell in kernel.cells[kernel.index["check-bernoulli"] :]:
+            role = cell.metadata.get("nbgrader", {})
+            if cell.cell_type == "code" and not role.get("points"):
+                try:
+                    kernel.run(cell.id)
+                except CellExecutionError as error:
+                    assert "not written yet" in error.evalue or error.ename == "NameError", cell.id
+            elif cell.cell_type == "code":
+                with pytest.raises(CellExecutionError):
+                    kernel.run(cell.id)
+                (error,) = cell.outputs
+                said = "is not written yet: see '|is not defined: write it, or|nothing was trained"
+                assert re.search(said, error.evalue) and error.traceback == [error.evalue]
+
+
+def test_a_student_can_run_the_tests(handout, tmp_path):
+    shutil.copytree(handout, tmp_path / "handout")
+
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    place = {"cwd": tmp_path / "handout", "capture_output": True, "text": True}
+    words = "sample_gaussian is not written yet: see 'A stable Bernoulli density', 3."
+    assert words in subprocess.run(command, **place).stdout
+    (tmp_path / "handout" / "vae_helpers.py").write_text(solved_helpers(handout))
+    assert subprocess.run(command, **place).returncode == 0
+
+
+def test_the_points_are_those_of_the_checks(handout, notebook):
+    checks = [cell for cell in notebook.cells if cell.id.startswith("check-")]
+    assert sum(cell.metadata.nbgrader.points for cell in checks) == 100
+    readme = (handout / "README.md").read_text()
+    assert "`elbo` 12" in readme and readme.count("| 100 |") == 1 and "{" not in readme
+
+
+@pytest.mark.parametrize("source", [
+    "### BEGIN SOLUTION\nx = 1",
+    "x = 1\n### END SOLUTION",
+    "### BEGIN SOLUTION\nx = 1\n### BEGIN SOLUTION\n### END SOLUTION",
+    "### END SOLUTION\nx = 1\n### BEGIN SOLUTION",
+    "## BEGIN SOLUTION\nx = 1\n### END SOLUTION",
+    "### begin solution\nx = 1\n### end solution",
+    "### BEGIN SOLUTION x\nx = 1\n### END SOLUTION",
+])  # fmt: skip
+def test_marks_that_are_not_in_pairs_are_an_error(source):
+    with pytest.raises(ValueError, match="^elbo: each ### BEGIN SOLUTION needs its ### END SOL"):
+        blanked(source, "elbo", ["# Heading"])
+
+
+def test_the_command_writes_a_folder_once(tmp_path):
+    command = [sys.executable, str(ROOT / "instructor" / "make_handout.py"), str(tmp_path / "new")]
+    assert subprocess.run(command).returncode == 0 and (tmp_path / "new" / NOTEBOOK.name).exists()
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 1 and "exists already: remove it" in again.stderr
+    assert len(again.stderr.splitlines()) == 1
