@@ -1,5 +1,6 @@
 """The ids of the notebook's cells that the instructor's tools and their tests name."""
 
+ELBO = "ccf226b8-90b6-11eb-15a2-d30c9e27aebb"
 TRAINING = "c86a877c-90b9-11eb-31d8-bbcb71e4fa66"
 SCATTER = "db18e7e2-90bb-11eb-18e5-87e4f094123d"
 

@@ -1,4 +1,4 @@
-"""What is wrong with a notebook as it was handed in, as far as it shows without running it.
+"""What can be seen of a handed-in notebook without running it, and its given cells put back.
 
 nbval compares a notebook with itself. It cannot see that a check was changed and run again, or that
 outputs were stripped: with nothing stored there is nothing to compare.
@@ -7,23 +7,48 @@ outputs were stripped: with nothing stored there is nothing to compare.
 import ast
 import re
 import symtable
+from copy import deepcopy
 from functools import cache
-from pathlib import Path
 
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
 
-from instructor.cells import PICTURES, is_check
+from instructor.cells import PICTURES, TRAINING, is_check
+from instructor.grading.sandbox import ROOT
 from vae_checks.library import FORBIDDEN
 
-ASSIGNMENT = Path(__file__).parents[2] / "vae_assignment.ipynb"
+NOTEBOOK = "vae_assignment.ipynb"
+LARGEST = 50 * 2**20  # bytes
+
+
+class Refused(Exception):
+    """Why a notebook cannot be graded, in one line."""
+
+
+def read(path):
+    if path.stat().st_size > LARGEST:
+        raise Refused(f"{path.name} has more than {LARGEST >> 20} MB: what does it print?")
+    try:
+        return nbformat.read(path, as_version=4)
+    except Exception as error:  # whatever a broken file leads to
+        reason = " ".join(str(error).split())[:200]
+        raise Refused(f"{path.name} cannot be read as a notebook: {reason}") from None
 
 
 @cache
-def given_cells():
-    """The sources of the cells that every notebook must still have: the checks and their set-up."""
-    cells = nbformat.read(ASSIGNMENT, as_version=4).cells
-    return {cell.id: cell.source for cell in cells if is_check(cell.id) or cell.id == "checks"}
+def given():
+    """The cells of the assignment itself, by id."""
+    return {cell.id: cell for cell in read(ROOT / NOTEBOOK).cells}
+
+
+def is_hers(cell):
+    """Whether it is for the student to fill in this cell of the assignment."""
+    if not any("### BEGIN SOLUTION" in cell.source for cell in given().values()):
+        return not is_check(cell.id) and cell.id != "checks"
+    return "### BEGIN SOLUTION" in cell.source
+
+
+# What is wrong with it -----------------------------------------------------------------------
 
 
 def problems_of(notebook):
@@ -33,45 +58,39 @@ def problems_of(notebook):
         return
     cells = {cell.id: cell for cell in notebook.cells if cell.cell_type == "code"}
     trees = {id: parsed(cell.source) for id, cell in cells.items()}
-    yield from not_run(cells, trees)
-    yield from checks_changed(cells, trees)
-    for id in [id for id in trees if id not in given_cells()]:  # checks.bernoulli() is none
-        for name in sorted(filter(FORBIDDEN.fullmatch, library_names(trees[id]))):
-            yield f"{name}, in {id}, is library-made probability: write the density or sample out"
-    yield from pictures_missing(notebook)
-
-
-def not_run(cells, trees):
-    for id, cell in cells.items():
-        ignored = "nbval-ignore-output" in cell.metadata.get("tags", [])
-        if trees[id].body and (cell.execution_count is None or (ignored and not cell.outputs)):
-            first_line = cell.source.splitlines()[0]
-            yield f"{id} was not run, or lost its outputs: run all cells and save ({first_line})"
-
-
-def checks_changed(cells, trees):
-    given = given_cells()
-    for id, source in given.items():
-        if id not in cells:
-            yield f"{id} is missing: copy this cell from the assignment"
-        elif cells[id].source != source or cells[id].metadata.get("tags"):
-            yield f"{id} is not as it is in the assignment: restore this cell"
-    if [id for id in cells if id in given] != [id for id in given if id in cells]:
-        yield "the check cells are not in the order of the assignment"
+    not_run = [id for id, cell in cells.items() if trees[id].body and was_not_run(cell)]
+    if not_run:
+        others = f", and so did {len(not_run) - 1} more" if not_run[1:] else ""
+        yield f"{not_run[0]} was not run, or lost its outputs{others}: run all cells and save"
+    yield from checks_changed(cells)
     for id, tree in trees.items():
-        if id not in given and "checks" in defined_names(tree):
+        if "checks" in defined_names(tree) and id != "checks":
             yield f"checks, in {id}, is the name that the checks use: choose another"
-
-
-def pictures_missing(notebook):
+        found = set() if is_check(id) else library_names(tree)  # checks.bernoulli() is no library's
+        for name in sorted(filter(FORBIDDEN.fullmatch, found)):
+            yield f"{name}, in {id}, is library-made probability: write the density or sample out"
     section, shown = None, set()
     for cell in notebook.cells:
         section = cell.id if cell.id in PICTURES else section
         if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
             shown.add(section)
-    for section, picture in PICTURES.items():
-        if section not in shown:
-            yield f"{picture}, is missing"
+    yield from (f"{PICTURES[id]}, is missing" for id in PICTURES if id not in shown)
+
+
+def was_not_run(cell):
+    ignored = "nbval-ignore-output" in cell.metadata.get("tags", [])
+    return cell.execution_count is None or (ignored and not cell.outputs)
+
+
+def checks_changed(cells):
+    checks = [id for id in given() if is_check(id) or id == "checks"]
+    for id in checks:
+        if id not in cells:
+            yield f"{id} is missing: copy this cell from the assignment"
+        elif cells[id].source != given()[id].source or cells[id].metadata.get("tags"):
+            yield f"{id} is not as it is in the assignment: restore this cell"
+    if [id for id in cells if id in checks] != [id for id in checks if id in cells]:
+        yield "the check cells are not in the order of the assignment"
 
 
 def parsed(source):
@@ -81,7 +100,7 @@ def parsed(source):
         source = TransformerManager().transform_cell(source)
         compile(source, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         return ast.parse(source)
-    except SyntaxError:
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ast.parse("...")  # running it will tell
 
 
@@ -101,3 +120,67 @@ def library_names(tree):
         elif isinstance(node, ast.Attribute):
             names.add(node.attr)
     return names
+
+
+# Put back ------------------------------------------------------------------------------------
+
+
+def put_back(notebook):
+    """The cells of her notebook in the assignment's order, with the given code cells as given.
+
+    A cell that she added stays behind the cell that it stood behind. A given cell that she edited
+    runs first as she left it (what she imports or defines there is needed), then as it was given.
+    """
+    hers, added, place = {}, {None: []}, None
+    for number, cell in enumerate(deepcopy(notebook.cells)):
+        if cell.id in given() and cell.id not in hers:
+            place, added[cell.id] = cell.id, []
+            hers[place] = cell
+        else:
+            added[place].append(renamed(cell, number))
+    cells = added[None]
+    for id, original in given().items():
+        mine = [hers[id]] if id in hers else []
+        if original.cell_type == "code" and not is_hers(original):
+            edited = mine and mine[0].source != original.source
+            runs_first = edited and not is_check(id) and id not in ("checks", TRAINING)
+            mine = [renamed(cell, "edited") for cell in mine if runs_first] + [deepcopy(original)]
+        cells += mine + added.get(id, [])
+    return cells
+
+
+def renamed(cell, prefix):
+    """With an id that no other cell has, the same in every process."""
+    return nbformat.from_dict({**cell, "id": f"{prefix}-{cell.id}"})
+
+
+def find_ids(notebook):
+    """Give the cells the assignment's ids, by their source or by the names that they define.
+
+    Nothing if they have some; else one line that says so. Refused where it is not certain.
+    """
+    cells = notebook.cells
+    if any(cell.get("id") in given() for cell in cells):
+        return
+    sources = {id: cell.source.split() for id, cell in given().items()}
+    for cell in cells:
+        matches = [id for id, source in sources.items() if source == cell.source.split()]
+        cell.id = matches[0] if matches else "cell"
+        sources.pop(cell.id, None)
+    rest = [cell for cell in cells if cell.id == "cell" and cell.cell_type == "code"]
+    for id in [id for id in sources if is_hers(given()[id]) and names_of_its_own(id)]:
+        names = names_of_its_own(id)
+        overlaps = [len(names & defined_names(parsed(cell.source))) for cell in rest]
+        if overlaps.count(max(overlaps, default=0)) != 1:
+            which = ", ".join(sorted(names))
+            raise Refused(f"its cells lost their ids, and it is not certain which defines {which}")
+        rest[overlaps.index(max(overlaps))].id = id
+    yield "its cells have lost their ids: they were recognized by what they hold"
+
+
+@cache
+def names_of_its_own(id):
+    """The names that this cell of the assignment defines, and no other."""
+    code = [cell for cell in given().values() if cell.cell_type == "code"]
+    names = {cell.id: defined_names(parsed(cell.source)) - {"_"} for cell in code}
+    return names.pop(id, set()).difference(*names.values())

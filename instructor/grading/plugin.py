@@ -4,25 +4,24 @@ nbval runs the cells and compares what they print with what is stored. Added her
 runs on a fresh kernel of this environment, in a folder of its own, with its share of the cores; a
 dead or endless cell ends; and a first test, "handed-in", fails where comparing a notebook with
 itself sees nothing: outputs stripped, pictures missing, checks changed.
+
+With `--gradebook FOLDER` a class is marked: see gradebook.py.
 """
 
 import os
 import tempfile
 import time
-from pathlib import Path
-from queue import Empty
 
 import pytest
-from nbval.kernel import CURRENT_ENV_KERNEL_NAME, RunningKernel
+from nbval.kernel import CURRENT_ENV_KERNEL_NAME
 from nbval.plugin import IPyNbCell, IPyNbFile
 
 from instructor.cells import TRAINING
-from instructor.grading.handed_in import problems_of
+from instructor.grading.handed_in import problems_of, read
+from instructor.grading.sandbox import ROOT, Kernel
 
-ROOT = Path(__file__).parents[2]
 SECONDS_PER_CELL = 120  # but for the training
 GRACE = 10  # seconds to end after an interrupt
-SILENCE = 60  # seconds without an output before a cell counts as hung; nbval's 5 are too few
 
 # Two processes that both use every core slow each other down many times over.
 workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -30,18 +29,31 @@ if workers > 1:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, os.cpu_count() // workers)))
 
 
+def pytest_addoption(parser):
+    options = parser.getgroup("nbval")
+    options.addoption("--gradebook", metavar="FOLDER", help="with --nbval: mark a class")
+    options.addoption("--regrade", action="store_true", help="mark again who is marked already")
+
+
 def pytest_configure(config):
-    if config.option.nbval or config.option.nbval_lax:
-        # Wherever a notebook lies, it uses this project's helpers, checks and digits.
+    if config.option.gradebook:
+        from instructor.grading.gradebook import GradeBook
+
+        config.gradebook = GradeBook(config)
+    elif config.option.nbval or config.option.nbval_lax:
+        # Wherever a notebook lies, it uses this project's helpers and digits.
         paths = [str(ROOT), os.environ.get("PYTHONPATH")]
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collect_file(file_path, parent):
+    kind = Notebook
+    if parent.config.option.gradebook:
+        from instructor.grading.submission import Submission as kind
     collectors = yield
     return [
-        Notebook.from_parent(parent, path=file_path) if isinstance(found, IPyNbFile) else found
+        kind.from_parent(parent, path=file_path) if isinstance(found, IPyNbFile) else found
         for found in collectors
     ]
 
@@ -53,11 +65,11 @@ class Notebook(IPyNbFile):
 
     def collect(self):
         try:
+            problems = [*problems_of(read(self.path))]
             cells = [*super().collect()]
-            problems = [*problems_of(self.nb)]
-        except Exception as error:  # whatever a broken file leads to
-            cells, problems = [], [f"it cannot be read as a notebook: {error}"]
-        yield HandedIn.from_parent(self, name="handed-in", problems=problems)
+        except Exception as error:  # Refused, or what a strange file leads to
+            cells, problems = [], [str(error)]
+        yield Step.from_parent(self, name="handed-in", run=lambda step: fail_for(problems))
         for cell in cells:
             yield Cell.from_parent(
                 self,
@@ -70,11 +82,12 @@ class Notebook(IPyNbFile):
     def setup(self):
         if self.nb is None:
             return
+        option = self.config.option
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self.kernel = Kernel(
-            self.config.option.nbval_kernel_name or CURRENT_ENV_KERNEL_NAME,
+            option.nbval_kernel_name or CURRENT_ENV_KERNEL_NAME,
+            option.nbval_kernel_startup_timeout,
             cwd=self.folder.name,
-            startup_timeout=self.config.option.nbval_kernel_startup_timeout,
         )
         self.setup_sanitize_files()
 
@@ -83,20 +96,28 @@ class Notebook(IPyNbFile):
         if self.nb is not None:
             self.folder.cleanup()
 
+    def seconds_for(self, id):
+        given = self.config.option.nbval_cell_timeout
+        return given if id == TRAINING else min(given, SECONDS_PER_CELL)
 
-class HandedIn(pytest.Item):
-    """What can be said of a notebook without running it."""
 
-    def __init__(self, problems, **arguments):
+class Step(pytest.Item):
+    """A test that is no cell."""
+
+    def __init__(self, run, **arguments):
         super().__init__(**arguments)
-        self.problems = problems
+        self.run = run
 
     def runtest(self):
-        if self.problems:
-            pytest.fail("\n".join(self.problems), pytrace=False)
+        self.run(self)
 
     def reportinfo(self):
         return self.path, None, f"{self.path.name}: {self.name}"
+
+
+def fail_for(problems):
+    if problems:
+        pytest.fail("\n".join(problems), pytrace=False)
 
 
 class Cell(IPyNbCell):
@@ -104,13 +125,12 @@ class Cell(IPyNbCell):
 
     def __init__(self, **arguments):
         super().__init__(**arguments)
-        self.output_timeout = SILENCE
+        self.output_timeout = 60  # nbval's 5 s are short for a loaded machine
 
     def runtest(self):
         option = self.config.option
         given, timed_out_before = option.nbval_cell_timeout, self.parent.timed_out
-        if self.name != TRAINING:
-            option.nbval_cell_timeout = min(given, SECONDS_PER_CELL)
+        option.nbval_cell_timeout = self.parent.seconds_for(self.name)
         self.parent.kernel.deadline = time.monotonic() + option.nbval_cell_timeout + GRACE
         try:
             super().runtest()
@@ -121,25 +141,3 @@ class Cell(IPyNbCell):
 
     def reportinfo(self):
         return self.path, None, f"{self.path.name}: {self.name}"
-
-
-class Kernel(RunningKernel):
-    """A kernel whose death is noticed at once, and that is not listened to for ever."""
-
-    deadline = float("inf")
-
-    def get_message(self, stream, timeout=None):
-        if time.monotonic() > self.deadline:  # it goes on printing after it was interrupted
-            raise Empty
-        return super().get_message(stream, timeout)
-
-    def await_reply(self, msg_id, timeout=None):
-        end = time.monotonic() + timeout
-        while True:
-            try:
-                return super().await_reply(msg_id, timeout=1)
-            except Empty:
-                if not self.is_alive():
-                    raise RuntimeError("the kernel died in this cell") from None
-                if time.monotonic() > end:
-                    raise
