@@ -158,6 +158,7 @@ def test_an_edited_helper_is_used_at_once(notebook, kernel_for):
         kernel.evaluate(f"import shutil\nshutil.copy({str(ROOT / 'vae_helpers.py')!r}, '.')")
         kernel.run_all(until="check-samplers")
         kernel.evaluate("""
+from pathlib import Path
 source = Path("vae_helpers.py").read_text()
 Path("vae_helpers.py").write_text(source.replace(" - log_std", " + log_std"))
 """)
