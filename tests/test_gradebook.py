@@ -12,7 +12,7 @@ import nbformat
 import psutil
 import pytest
 
-from instructor.cells import ELBO, is_check
+from instructor.cells import ELBO, LAST_GRADED, is_check
 from instructor.grading.handed_in import Refused, find_ids, given, put_back
 from instructor.grading.sandbox import why_no_sandbox
 from kernel import NOTEBOOK, ROOT, SMALL_RUN
@@ -85,7 +85,8 @@ def lose_the_ids_and_write_elbo_differently(notebook):
     ],
 )
 def test_given_cells_are_put_back_in_their_places(notebook, change):
-    right = [cell.id for cell in notebook.cells]
+    ids = [cell.id for cell in notebook.cells]
+    right = ids[: ids.index(LAST_GRADED) + 1]
     change(notebook)
     lost = [*find_ids(notebook)]
     assert bool(lost) == ("ids" in change.__name__)
@@ -142,7 +143,7 @@ HOSTILE = {
         "hoard = []\nwhile True:\n    hoard.append(torch.ones(1 << 26))",
         "allocate memory|GB of memory",
     ),
-    "printing": ("while True:\n    print('x' * 100_000)", "it printed more than 20 MB"),
+    "printing": ("while True:\n    print('x' * 100_000)", "printed more than 20 MB|Timeout of 20"),
     "breeding": (
         HOLD + "for _ in range(300):\n    subprocess.Popen(['sleep', '99'])\ntime.sleep(5)",
         "it started more than 200 processes",
@@ -168,6 +169,10 @@ HOSTILE = {
         "import socket\nsocket.create_connection(('127.0.0.1', 22), 5)\nprint('REACHED')",
         "\\d+-hostile: (OSError|ConnectionRefusedError)",
     ),
+    "garbling": (
+        "display({'image/png': 'none'}, raw=True)\nraise ValueError('\\ud800<script>')",
+        "\\d+-hostile: ValueError",
+    ),
     "patching": (FAKE + "type(checks).elbo = fake('check-elbo')", "Checks.elbo was replaced"),
     "rebinding": (
         FAKE + "checks = type('', (), {'elbo': fake('check-elbo')})()",
@@ -191,6 +196,11 @@ HOSTILE = {
         "unwrap(type(checks).elbo).__code__ = (lambda _: print(verdicts['check-elbo'])).__code__",
         "elbo was replaced",
     ),
+    "unspeakable": (  # an error message that cannot be sent
+        FAKE.split("    return decoder")[0]
+        + "    print(verdicts['check-elbo'])\n    raise ValueError('\\ud800')",
+        "check-elbo: ValueError",
+    ),
     "undoing": (  # from inside the check
         FAKE.replace("def elbo", "right = elbo\ndef elbo").split("    return decoder")[0]
         + "    import vae_checks.objective as o\n    o.require = lambda *_, **__: None\n"
@@ -198,7 +208,6 @@ HOSTILE = {
         "was replaced",
     ),
 }
-FAKED = [*HOSTILE][13:]
 
 
 def hostile_notebook(source):

@@ -13,7 +13,7 @@ from functools import cache
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
 
-from instructor.cells import PICTURES, TRAINING, is_check
+from instructor.cells import LAST_GRADED, PICTURES, TRAINING, is_check
 from instructor.grading.sandbox import ROOT
 from vae_checks.library import FORBIDDEN
 
@@ -130,6 +130,7 @@ def put_back(notebook):
 
     A cell that she added stays behind the cell that it stood behind. A given cell that she edited
     runs first as she left it (what she imports or defines there is needed), then as it was given.
+    The last part, below picture 4, is left out: it is given, and not graded.
     """
     hers, added, place = {}, {None: []}, None
     for number, cell in enumerate(deepcopy(notebook.cells)):
@@ -146,6 +147,8 @@ def put_back(notebook):
             runs_first = edited and not is_check(id) and id not in ("checks", TRAINING)
             mine = [renamed(cell, "edited") for cell in mine if runs_first] + [deepcopy(original)]
         cells += mine + added.get(id, [])
+        if id == LAST_GRADED:
+            break
     return cells
 
 

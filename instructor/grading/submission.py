@@ -121,6 +121,8 @@ class GradedCell(Cell):
             if self.name in POINTS:
                 work.make_checks()
             super().runtest()
+            if work.kernel.reply["status"] != "ok":  # an error of which nbval was not told
+                raise RuntimeError("{ename}: {evalue}".format_map(work.kernel.reply))
             if self.name in POINTS:
                 work.make_checks()
                 self.require_verdicts()
