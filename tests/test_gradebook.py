@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from instructor.cells import ELBO, LAST_GRADED, is_check
+from instructor.grading.gradebook import POINTS
 from instructor.grading.handed_in import Refused, find_ids, given, put_back
 from instructor.grading.sandbox import why_no_sandbox
 from kernel import NOTEBOOK, ROOT, SMALL_RUN
@@ -128,7 +129,7 @@ def elbo(x):
 """
 HOLD = "import os, signal, subprocess, sys, time\n"
 
-# What hostile notebooks run after the minibatches, and the remark that it leads to.
+# What hostile notebooks run after the first check that has points, and the remark that it leads to.
 HOSTILE = {
     "endless": ("while True:\n    pass", "\\d+-hostile: Timeout of 20 seconds"),
     "stubborn": (
@@ -171,7 +172,7 @@ HOSTILE = {
     ),
     "garbling": (
         "display({'image/png': 'none'}, raw=True)\nraise ValueError('\\ud800<script>')",
-        "\\d+-hostile: ValueError",
+        "\\d+-hostile: UnicodeEncodeError",
     ),
     "patching": (FAKE + "type(checks).elbo = fake('check-elbo')", "Checks.elbo was replaced"),
     "rebinding": (
@@ -199,7 +200,7 @@ HOSTILE = {
     "unspeakable": (  # an error message that cannot be sent
         FAKE.split("    return decoder")[0]
         + "    print(verdicts['check-elbo'])\n    raise ValueError('\\ud800')",
-        "check-elbo: ValueError",
+        "check-elbo: UnicodeEncodeError",
     ),
     "undoing": (  # from inside the check
         FAKE.replace("def elbo", "right = elbo\ndef elbo").split("    return decoder")[0]
@@ -211,13 +212,13 @@ HOSTILE = {
 
 
 def hostile_notebook(source):
-    """The assignment up to the minibatches, then this; or all of it, where a check is attacked."""
+    """The assignment up to the first density, then this; or all of it, where a check is attacked."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     if "verdicts" in source:
         index = notebook.cells.index(cell_of(notebook, ELBO)) + 1
         rest = [c for c in notebook.cells[index:] if is_check(c.id)]
     else:
-        index = notebook.cells.index(cell_of(notebook, "check-batches")) + 1
+        index = notebook.cells.index(cell_of(notebook, "check-bernoulli")) + 1
         rest = []
     notebook.cells = [*notebook.cells[:index], code(source, "hostile"), *rest]
     return notebook
@@ -291,20 +292,20 @@ def points(row):
 
 def test_a_right_notebook_has_full_marks_and_no_remark(a_class):
     row = a_class[1]["ada"]
-    assert set(points(row).values()) == {1}
-    assert (row["score"], row["max_score"], row["remarks"]) == ("20", "20", "")
+    assert points(row) == POINTS
+    assert (row["score"], row["max_score"], row["remarks"]) == ("100", "100", "")
 
 
 def test_a_mistake_in_the_helpers_costs_its_checks(a_class):
     row = a_class[1]["eve"]
     assert {"check-gaussian", "check-log-q"} <= {id for id, n in points(row).items() if not n}
-    assert points(row)["check-bernoulli"] == points(row)["check-decoder"] == 1
+    assert {"check-bernoulli", "check-decoder"} <= {id for id, n in points(row).items() if n}
     assert row["remarks"].startswith("check-gaussian: ") and "log_std" in row["remarks"]
 
 
 def test_carelessness_costs_a_remark(a_class):
     row = a_class[1]["careless"]
-    assert set(points(row).values()) == {1}
+    assert points(row) == POINTS
     assert "check-joint is not as it is" in row["remarks"]
 
 
@@ -321,7 +322,7 @@ def test_what_cannot_be_run_has_a_row_that_says_why(a_class, student, remark):
 def test_hostile_work_costs_only_its_own_row(a_class, folder, student):
     row = json.loads((folder / "grades" / "rows" / f"{student}.json").read_text())
     assert any(re.search(HOSTILE[student][1], remark) for remark in row["remarks"]), row["remarks"]
-    assert row["points"]["check-batches"] == 1 and row["points"]["check-elbo"] == 0
+    assert row["points"]["check-bernoulli"] == 10 and row["points"]["check-elbo"] == 0
     page = (folder / "grades" / f"{student}.html").read_text()
     assert not re.search("^(<pre>)?(WROTE|REACHED)", page, flags=re.M)
 
@@ -358,7 +359,7 @@ def test_only_changed_work_is_marked_again(a_class, folder):
     printed, rows = marked(folder)
     assert "2 students, 1 to be marked" in printed
     assert "log_prior is not defined" in rows["dead"]["remarks"]
-    assert rows["ada"]["score"] == "20"  # rows stay
+    assert rows["ada"]["score"] == "100"  # rows stay
     printed, _ = marked(folder, "--regrade")
     assert "2 students, 2 to be marked" in printed
 
@@ -370,7 +371,7 @@ def test_where_bubblewrap_does_not_run_a_line_says_so(a_class, folder, tmp_path)
     printed, rows = marked(folder, "--regrade", PATH=path)
     assert "NO SANDBOX (bubblewrap does not run here: not permitted)" in printed
     assert "MemoryError" in (folder / "grades" / "greedy.html").read_text()
-    assert rows["greedy"]["check-batches"] == "1"
+    assert rows["greedy"]["check-bernoulli"] == "10"
 
 
 def test_the_pages_need_no_network_and_show_verdicts_and_pictures(a_class, folder):
