@@ -144,7 +144,10 @@ HOSTILE = {
         "hoard = []\nwhile True:\n    hoard.append(torch.ones(1 << 26))",
         "allocate memory|GB of memory",
     ),
-    "printing": ("while True:\n    print('x' * 100_000)", "printed more than 20 MB|Timeout of 20"),
+    "printing": (
+        "while True:\n    print('x' * 100_000)",
+        "printed more than 20 MB|Timeout of [26]0",
+    ),
     "breeding": (
         HOLD + "for _ in range(300):\n    subprocess.Popen(['sleep', '99'])\ntime.sleep(5)",
         "it started more than 200 processes",
@@ -212,7 +215,7 @@ HOSTILE = {
 
 
 def hostile_notebook(source):
-    """The assignment up to the first density, then this; or all of it, where a check is attacked."""
+    """The assignment up to its first density, then this; or all, where a check is attacked."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     if "verdicts" in source:
         index = notebook.cells.index(cell_of(notebook, ELBO)) + 1
