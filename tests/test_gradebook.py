@@ -144,10 +144,7 @@ HOSTILE = {
         "hoard = []\nwhile True:\n    hoard.append(torch.ones(1 << 26))",
         "allocate memory|GB of memory",
     ),
-    "printing": (
-        "while True:\n    print('x' * 100_000)",
-        "printed more than 20 MB|Timeout of [26]0",
-    ),
+    "printing": ("while True:\n    print('x' * 100_000)", "printed more than 20 MB|Timeout of"),
     "breeding": (
         HOLD + "for _ in range(300):\n    subprocess.Popen(['sleep', '99'])\ntime.sleep(5)",
         "it started more than 200 processes",
@@ -215,7 +212,7 @@ HOSTILE = {
 
 
 def hostile_notebook(source):
-    """The assignment up to its first density, then this; or all, where a check is attacked."""
+    """The assignment up to the first density, then this; or all, where a check is attacked."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     if "verdicts" in source:
         index = notebook.cells.index(cell_of(notebook, ELBO)) + 1
@@ -383,6 +380,8 @@ def test_the_pages_need_no_network_and_show_verdicts_and_pictures(a_class, folde
     for html in (index, page):
         assert not re.search(r"(src|href)=[\"']?(https?:)?//", html)
     assert '<a href="ada.html">ada</a>' in index
+    ada = re.search(r"ada.html.*?</tr>", index, flags=re.S).group()
+    assert ada.count("✓") == len(CHECKS) and "✗" not in ada
     assert page.count('class="verdict passed"') == len(CHECKS)
     assert page.count("data:image/png") == 2 * page.count("<figcaption>handed in")
     eve = (folder / "grades" / "eve.html").read_text()

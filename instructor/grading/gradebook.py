@@ -24,6 +24,7 @@ from instructor.grading.sandbox import why_no_sandbox
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True
 )
+TEMPLATES.tests["contains"] = lambda ids, id: id in ids
 POINTS = {
     id: cell.metadata.get("nbgrader", {}).get("points", 1)
     for id, cell in given().items()
@@ -69,7 +70,8 @@ class GradeBook:
         return student, self.students[student] != notebook
 
     def write_row(self, student, points, remarks):
-        row = {"student_id": student, "points": {id: points.get(id, 0) for id in POINTS}}
+        row = {"student_id": student, "passed": [*points]}  # some are worth no points
+        row |= {"points": {id: points.get(id, 0) for id in POINTS}}
         row |= {"score": sum(points.values()), "max_score": sum(POINTS.values())}
         row |= {"remarks": remarks, "files": digest_of(self.students[student])}
         write(self.folder / "rows" / f"{student}.json", json.dumps(row, indent=1))
