@@ -190,12 +190,12 @@ def graded(tmp_path_factory):
             del environment[name]
     command = "-m pytest --nbval class -n 2 --dist loadfile --junitxml grades.xml --color no"
     result = subprocess.run(
-        [sys.executable, *command.split(), "--nbval-cell-timeout", "20"],
+        [sys.executable, *command.split(), "--nbval-cell-timeout", "50"],
         cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert result.returncode == 1, result.stdout
     tests = {}
@@ -236,10 +236,10 @@ def test_stripped_outputs_fail(graded):
 @pytest.mark.parametrize(
     "name, message",
     [
-        ("endless", "Timeout of 20 seconds exceeded"),
-        ("stubborn", "Timeout of 20 seconds exceeded"),
-        ("printing", "Timeout of 20 seconds exceeded"),
-        ("caught", "Timeout of 20 seconds exceeded"),
+        ("endless", "Timeout of 50 seconds exceeded"),
+        ("stubborn", "Timeout of 50 seconds exceeded"),
+        ("printing", "Timeout of 50 seconds exceeded"),
+        ("caught", "Timeout of 50 seconds exceeded"),
         ("dead", "the kernel died in this cell"),
     ],
 )
