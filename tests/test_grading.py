@@ -261,7 +261,13 @@ def test_a_broken_file_costs_only_itself(graded):
 def execute(path, threads):
     subprocess.run(
         [sys.executable, ROOT / "instructor" / "execute.py", NOTEBOOK, path],
-        env={**os.environ, **SMALL_RUN, "OMP_NUM_THREADS": str(threads)},
+        # PASSIVE: beside another process, threads that wait by spinning slow both many times over.
+        env={
+            **os.environ,
+            **SMALL_RUN,
+            "OMP_NUM_THREADS": str(threads),
+            "OMP_WAIT_POLICY": "PASSIVE",
+        },
         check=True,
         capture_output=True,
     )

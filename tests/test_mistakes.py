@@ -20,6 +20,7 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 
 import vae_digits
+from instructor.cells import LAST_GRADED
 from instructor.make_handout import REGION, make_handout
 from kernel import NOTEBOOK, ROOT
 from mistakes import HELPERS, MISTAKES, RIGHT
@@ -83,6 +84,8 @@ def first_failure(cells, place, right, wrong, monkeypatch):
         if "show_grid" in namespace:
             namespace["show_grid"] = lambda images, titles: None  # a second each
         plt.close("all")
+        if id == LAST_GRADED:  # the last part is given, checks nothing, and takes a minute
+            break
     return None, None
 
 
