@@ -284,6 +284,7 @@ MISTAKES = [
     ("not permuted", TILE, ".permute(0, 2, 1, 3)", "", "check-lattice"),
     ("1399 pixels", TILE, PICTURE, PICTURE + "[:1399, :1399]", "check-lattice"),
     ("1420 pixels", TILE, PICTURE, f"nn.functional.pad({PICTURE}, (10, 10, 10, 10))", "check-lattice"),
+    ("bytes for the means in the picture", TILE, PICTURE, f"(255 * {PICTURE}).round().byte()", "check-lattice"),
     ("samples in the lattice", TILE, PICTURE, f"sample_bernoulli({PICTURE})", "check-lattice"),
     ("gradient in a picture", LATTICE_MEANS, "with torch.no_grad():", "if True:", "check-lattice"),
 ]

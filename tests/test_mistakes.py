@@ -119,6 +119,7 @@ DIAGNOSES = {
     "not permuted": "are the dimensions not permuted before reshaping?",
     "tiles transposed": "is each tile transposed?",
     "gradient in a picture": "inside `with torch.no_grad():`",
+    "bytes for the means in the picture": "are these bytes, where numbers from 0 to 1",
 }
 
 

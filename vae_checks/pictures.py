@@ -148,6 +148,7 @@ class PictureChecks(Checker):
             ),
             "is the whole picture transposed?": picture.T,
             "are the dimensions not permuted before reshaping?": images.reshape(1400, 1400),
+            "are these bytes, where numbers from 0 to 1 are asked for?": (255 * picture).round(),
         }
         otherwise = (
             "does permute bring the dimensions into the order tile row, pixel row, tile column, "
