@@ -15,7 +15,7 @@ import pytest
 from instructor.cells import ELBO, LAST_GRADED, is_check
 from instructor.grading.gradebook import POINTS
 from instructor.grading.handed_in import Refused, find_ids, given, put_back
-from instructor.grading.sandbox import why_no_sandbox
+from instructor.grading.sandbox import GB, Box, Kernel, why_no_sandbox
 from kernel import NOTEBOOK, ROOT, SMALL_RUN
 
 CHECKS = [id for id in given() if is_check(id)]
@@ -142,7 +142,7 @@ HOSTILE = {
     "greedy": ("hoard = bytearray(100 << 30)", "\\d+-hostile: MemoryError"),
     "hoarding": (
         "hoard = []\nwhile True:\n    hoard.append(torch.ones(1 << 26))",
-        "allocate memory|GB of memory",
+        "allocate memory|GB of memory|Timeout of 20 seconds",  # which limit is first depends
     ),
     "printing": ("while True:\n    print('x' * 100_000)", "printed more than 20 MB|Timeout of"),
     "breeding": (
@@ -325,6 +325,18 @@ def test_hostile_work_costs_only_its_own_row(a_class, folder, student):
     assert row["points"]["check-bernoulli"] == 10 and row["points"]["check-elbo"] == 0
     page = (folder / "grades" / f"{student}.html").read_text()
     assert not re.search("^(<pre>)?(WROTE|REACHED)", page, flags=re.M)
+
+
+@needs_sandbox
+def test_a_kernel_that_takes_too_much_memory_is_stopped(monkeypatch):
+    box = Box(files=None, hidden=[])
+    kernel = Kernel("python3", startup_timeout=120, box=box)
+    monkeypatch.setattr("instructor.grading.sandbox.MEMORY", GB)
+    source = "hoard = b'x' * (5 << 28)\nwhile True:\n    pass"
+    message = kernel.execute_cell_input(source, allow_stdin=False)
+    with pytest.raises(RuntimeError, match="it took more than 1 GB of memory"):
+        kernel.await_reply(message, timeout=120)
+    box.remove()
 
 
 @needs_sandbox
