@@ -23,6 +23,8 @@ COPIED = [
     "requirements.txt",
     "vae_digits.py",
     *(path.relative_to(ROOT) for path in sorted(ROOT.glob("vae_checks/*.py"))),
+    "vae_explorer/__init__.py",
+    "vae_explorer/template.html",
     *(path.relative_to(ROOT) for path in sorted(ROOT.glob("data/*.gz"))),
     "tests/test_densities.py",
     "tests/test_samplers.py",

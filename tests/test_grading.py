@@ -141,7 +141,13 @@ def test_a_cell_that_is_empty_or_no_python_is_no_problem(source, notebook):
 def graded(tmp_path_factory):
     """Grades a folder of notebooks, two at a time: for each, what failed of its tests."""
     folder = tmp_path_factory.mktemp("project")
-    modules = ["vae_assignment.ipynb", "vae_checks", "vae_digits.py", "vae_helpers.py"]
+    modules = [
+        "vae_assignment.ipynb",
+        "vae_checks",
+        "vae_digits.py",
+        "vae_explorer",
+        "vae_helpers.py",
+    ]
     for name in ["conftest.py", "pyproject.toml", "data", "instructor", *modules]:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("MNIST"))
