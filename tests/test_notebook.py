@@ -140,6 +140,15 @@ def test_stored_outputs_are_complete_and_in_order(notebook):
         picture_of(next(cell for cell in notebook.cells if cell.id == id))
 
 
+def test_every_picture_has_words_for_those_who_cannot_see_it(notebook):
+    pictures = [
+        o for c in code_cells(notebook) for o in c.outputs if "image/png" in o.get("data", {})
+    ]
+    assert len(pictures) == len(PICTURES) + 3
+    for output in pictures:
+        assert len(output.metadata["image/png"]["alt"]) > 40
+
+
 def test_stored_outputs_hold_nothing_that_changes_by_itself(notebook):
     assert "MNIST: 60,000 training and 10,000 held-out digits" in text_of(
         next(cell for cell in notebook.cells if cell.id == LOAD)
@@ -315,6 +324,29 @@ def heldout_elbo():
         assert 0 < int(kernel.evaluate("print(len(history))")) < 100000
         assert kernel.evaluate("print(heldout_elbo() > -300)") == "True\n"
         kernel.run_all(after=TRAINING)
+
+
+def test_bfloat16_is_for_the_training_and_not_for_the_held_out_digits(executed):
+    executed.evaluate("""
+whole, trained, past = batches, parameters(), [*history]
+BFLOAT16, N_EPOCHS, batches = True, 1, binarized_mnist[:2400].split(200)
+""")
+    try:
+        executed.run(DECODER), executed.run("encoder")
+        executed.evaluate("""
+used = set()
+def note(network, z, y):
+    used.add((torch.is_grad_enabled(), y.dtype))
+decoder.register_forward_hook(note)
+""")
+        executed.run(TRAINING)
+        dtypes = "{(True, torch.bfloat16), (False, torch.float32)}"
+        assert executed.evaluate(f"print(used == {dtypes})") == "True\n"
+        # From -543 at first; about that on average, too, if no step saw what the last had changed.
+        assert executed.evaluate("print(history[-1][0] > -450)") == "True\n"
+    finally:
+        executed.run("run-settings"), executed.run(DECODER), executed.run("encoder")
+        executed.evaluate("batches, history[:] = whole, past\nset_parameters(trained)")
 
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "ten", ""])
