@@ -8,59 +8,53 @@ import numpy as np
 import torch
 
 TEMPLATE = Path(__file__).with_name("template.html")
-PLACE_OF_DATA = "{/* filled in by explorer_page */}"
-SHAPES = (500, 2), (500,), (784, 500), (784,)  # of the decoder's weights and biases, in order
 TEST_CODES = torch.tensor([[0.0, 0.0], [0.6, -1.3], [-2.1, 0.4], [1.7, 2.9]])
 
 
 @torch.no_grad()
 def explorer_page(encoder, decoder, x, labels, elbos, log_evidences) -> str:
-    """The page as one self-contained HTML text.
+    """The page as one self-contained HTML text, the same for the same networks and numbers.
 
     Shapes: x (N, 784) binary digits on the networks' device; labels, elbos, log_evidences (N,).
     encoder: returns q_mean and q_log_std, each (N, 2); decoder: logit-means, (B, 2) -> (B, 784).
-    Units: elbos and log_evidences in nats; the page shows them and does not compute them.
+    Units: elbos and log_evidences in nats; the page only shows them.
     Raises: ValueError unless the decoder is a network of 2 inputs, 500 tanh units, 784 outputs.
-    The same networks and numbers give the same text.
     """
+    q_mean, q_log_std = encoder(x)
     data = {
-        "decoder": [_base64(p, "<f2") for p in _decoder_parameters(decoder)],
-        "q": _base64(torch.cat(tuple(encoder(x)), dim=1), "<f4"),
-        "digits": base64.b64encode(np.packbits(x.cpu().numpy() > 0.5, axis=1)).decode(),
+        "decoder": [_base64(p.cpu().numpy().astype("<f2")) for p in _parameters(decoder)],
+        "digits": _base64(np.packbits(x.cpu().numpy() > 0.5, axis=1)),
         "labels": torch.as_tensor(labels).tolist(),
-        "elbos": _rounded(elbos),
-        "evidences": _rounded(log_evidences),
+        "means": _rounded(q_mean, 4),
+        "stds": _rounded(q_log_std.exp(), 5),
+        "elbos": _rounded(elbos, 1),
+        "evidences": _rounded(log_evidences, 1),
     }
-    return TEMPLATE.read_text("utf-8").replace(PLACE_OF_DATA, json.dumps(data))
+    page = TEMPLATE.read_text("utf-8")
+    return page.replace("{/* filled in by explorer_page */}", json.dumps(data))
 
 
-def _decoder_parameters(decoder):
-    """Weights and biases of both layers, found by shape, as the page will have them: float16."""
+def _parameters(decoder):
+    """The decoder's weights and biases, found by their shapes, as the page has them: float16."""
     error = ValueError("the explorer draws a 2-500-784 tanh decoder, this one is something else")
-    found = [p.squeeze() for p in decoder.parameters()]
-    if len(found) != 4:
+    found = sorted(decoder.parameters(), key=torch.numel)
+    if [sorted(p.shape) for p in found] != [[500], [784], [2, 500], [500, 784]]:
         raise error
-    ordered = []
-    for shape in SHAPES:
-        match = [p if p.shape == shape else p.T for p in found if sorted(p.shape) == sorted(shape)]
-        if len(match) != 1:
-            raise error
-        ordered.append(match[0].half())
-    # The page must draw what the decoder draws, whatever the decoder does with its parameters.
-    w1, b1, w2, b2 = (p.float() for p in ordered)
-    codes = TEST_CODES.to(w1.device)
-    rebuilt = torch.tanh(codes @ w1.T + b1) @ w2.T + b2
-    own = decoder(codes.to(found[0].dtype)).float()
-    if own.shape != rebuilt.shape or not torch.allclose(own, rebuilt, rtol=0.02, atol=0.1):
+    b1, b2, *weights = found
+    w1, w2 = (w if w.shape[0] > w.shape[1] else w.T for w in weights)
+    w1, b1, w2, b2 = halves = [p.half() for p in (w1, b1, w2, b2)]
+    # What the page draws must be what this decoder draws, whatever it does with its parameters.
+    codes = TEST_CODES.to(found[0])
+    rebuilt = torch.tanh(codes @ w1.to(codes).T + b1.to(codes)) @ w2.to(codes).T + b2.to(codes)
+    own = decoder(codes)
+    if own.shape != rebuilt.shape or not torch.allclose(own, rebuilt, rtol=0.01, atol=0.02):
         raise error
-    return ordered
+    return halves
 
 
-def _base64(tensor, dtype):
-    """The numbers, row by row, as text: in base64 and little-endian, like JavaScript's arrays."""
-    return base64.b64encode(tensor.cpu().numpy().astype(dtype).tobytes()).decode()
+def _base64(array):
+    return base64.b64encode(array.tobytes()).decode()
 
 
-def _rounded(numbers):
-    """Tenths, as the page shows them."""
-    return [round(number, 1) for number in torch.as_tensor(numbers).tolist()]
+def _rounded(numbers, digits):
+    return np.round(torch.as_tensor(numbers).double().cpu().numpy(), digits).tolist()
