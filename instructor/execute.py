@@ -15,13 +15,27 @@ import os
 import sys
 from pathlib import Path
 
+import latex2mathml.converter
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 NOTEBOOK = Path(__file__).resolve().parents[1] / "vae_assignment.ipynb"
 AS_COMMITTED = {"VAE_DATASET": "mnist", "VAE_EPOCHS": "100"}
+
+# nbconvert's page without the scripts that it fetches, and with the alt texts that it leaves out.
+PAGE = """
+{% extends "index.html.j2" %}
+{% block html_head_js %}{% endblock %}
+{% block html_head_js_mathjax %}{% endblock %}
+{% block html_head_js_mermaidjs %}{% endblock %}
+{% block data_png %}
+{% set alt = output | get_metadata("alt", "image/png") %}
+{{ super() | replace("<img", '<img alt="%s"' % (alt | e)) if alt else super() }}
+{% endblock %}
+"""
 
 
 class Client(NotebookClient):
@@ -35,6 +49,20 @@ class Client(NotebookClient):
         if "\r" in text:
             self.show(text.rstrip().rpartition("\r")[2])
         return super().process_message(message, cell, cell_index)
+
+
+class MathMLRenderer(IPythonRenderer):
+    """Sets the equations of a text in MathML, for which a browser needs no script."""
+
+    def inline_math(self, body):
+        return latex2mathml.converter.convert(body)
+
+    def block_math(self, body):
+        return latex2mathml.converter.convert(body, display="block")
+
+
+def markdown_to_html(source):
+    return MarkdownWithMath(renderer=MathMLRenderer(escape=False)).render(source)
 
 
 def execute(path, environment):
@@ -66,7 +94,9 @@ def write(notebook, path):
     unfinished = path.with_name(f"{path.name}.unfinished")
     try:
         if path.suffix == ".html":
-            html, _ = HTMLExporter().from_notebook_node(notebook)
+            filters = {"markdown2html": markdown_to_html}
+            exporter = HTMLExporter(raw_template=PAGE, filters=filters)
+            html, _ = exporter.from_notebook_node(notebook)
             unfinished.write_text(html, encoding="utf-8")
         else:
             nbformat.write(notebook, unfinished)
