@@ -56,8 +56,8 @@ def model():
     )
     torch.manual_seed(5)
     encoder, decoder = Encoder(), decoder_like()
-    optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=2e-3)
-    for batch in train.repeat(4, 1)[torch.randperm(4 * len(train))].split(100):
+    optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-3)
+    for batch in train.repeat(2, 1)[torch.randperm(2 * len(train))].split(100):
         q_mean, q_log_std = encoder(batch)
         q = dist.Normal(q_mean, q_log_std.exp())
         likelihood = dist.Bernoulli(logits=decoder(q.rsample())).log_prob(batch).sum()
@@ -220,7 +220,7 @@ def test_posterior_is_exact(page, model):
         with torch.no_grad():
             joint = log_joint(model.decoder, model.x[[i]], found["codes"])[0]
         log_density = found["values"] - found["steps"].prod().log()
-        near = found["values"] > found["values"].max() - 12
+        near = found["values"] > found["values"].max() - 9
         assert (joint - log_density - model.log_evidences[i])[near].abs().max() < 0.02
         # The regions are those of highest density, and hold what they should.
         for level, mass in zip(found["levels"], (0.5, 0.95)):
