@@ -272,9 +272,18 @@ def test_lens_draws_both_distributions_where_they_are(page, model):
 
 
 def test_choosing_another_digit_stops_the_computation_for_the_first(page):
-    page.evaluate("chooseDigit(4); chooseDigit(5); chooseDigit(6); null")
-    posterior_drawn(page)
     right = posterior(page, 6)
+    choose = """async choices => {
+        const decode = logitMeans;
+        let count = 0;
+        logitMeans = z => { count++; return decode(z); };
+        await Promise.all(choices.map(i => chooseDigit(i)));
+        logitMeans = decode;
+        return count;
+    }"""
+    alone = page.evaluate(choose, [6])
+    assert alone > 1000
+    assert page.evaluate(choose, [4, 5, 6]) < 1.5 * alone
     lines = [f"{m:.2f} ± {s:.3f}" for m, s in zip(right["mean"], right["std"])]
     assert text(page, "posterior") == "\n".join(lines)
 
@@ -471,7 +480,7 @@ def test_light_and_dark(page):
     assert pictures[0][0] != pictures[1][0] and pictures[0][1] != pictures[1][1]
 
 
-@pytest.mark.parametrize("width", [320, 500, 860, 1600])
+@pytest.mark.parametrize("width", [320, 500, 701, 860, 1600])
 def test_fits_every_width(page, width):
     page.set_viewport_size({"width": width, "height": 640})
     assert page.evaluate("document.documentElement.scrollWidth") == width
