@@ -20,13 +20,13 @@ def explorer_page(encoder, decoder, x, labels, elbos, log_evidences) -> str:
     Units: elbos and log_evidences in nats; the page only shows them.
     Raises: ValueError unless the decoder is a network of 2 inputs, 500 tanh units, 784 outputs.
     """
-    q_mean, q_log_std = encoder(x)
+    means, log_stds = encoder(x)
     data = {
         "decoder": [_base64(p.cpu().numpy().astype("<f2")) for p in _parameters(decoder)],
         "digits": _base64(np.packbits(x.cpu().numpy() > 0.5, axis=1)),
         "labels": torch.as_tensor(labels).tolist(),
-        "means": _rounded(q_mean, 4),
-        "stds": _rounded(q_log_std.exp(), 5),
+        "means": _rounded(means, 4),
+        "stds": _rounded(log_stds.exp(), 5),
         "elbos": _rounded(elbos, 1),
         "evidences": _rounded(log_evidences, 1),
     }
