@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.utils.capture import capture_output
+from matplotlib.ticker import LogLocator
 
 from training_speed import ROOT, notebook
 
@@ -39,6 +40,7 @@ def line(ax, x, y, xlabel, ylabel):
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.set_xticks(x, labels=[f"{value:,}" for value in x], rotation=45, minor=False)
     ax.set_xticks([], minor=True)
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_formatter("")
     ax.grid(alpha=0.3, which="both")
