@@ -11,6 +11,7 @@ import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
 
+from instructor.cells import LAST_GRADED
 from instructor.make_handout import ANSWER, make_handout
 from kernel import NOTEBOOK, ROOT, SMALL_RUN
 
@@ -90,7 +91,8 @@ def points_of_passed_checks(submission, kernel_for):
     points = {}
     notebook = nbformat.read(submission / NOTEBOOK.name, as_version=4)
     with kernel_for(notebook, VAE_EPOCHS="1", PYTHONPATH=f"{submission}:{ROOT}") as kernel:
-        for cell in [cell for cell in kernel.cells if cell.cell_type == "code"]:
+        graded = kernel.cells[: kernel.index[LAST_GRADED] + 1]
+        for cell in [cell for cell in graded if cell.cell_type == "code"]:
             try:
                 kernel.run(cell.id)
                 passed = True
