@@ -70,7 +70,7 @@ def matrix_products(ours, dtype=torch.float32):
 def in_bfloat16(contestant):
     """A contestant that is given bfloat16 as its dtype, where products are faster in it."""
 
-    def in_bfloat16(ours):
+    def start(ours):
         single, half = (
             min(timeit.repeat(matrix_products(ours, dtype)[0], number=5, repeat=5))
             for dtype in (torch.float32, torch.bfloat16)
@@ -79,7 +79,7 @@ def in_bfloat16(contestant):
             raise RuntimeError(f"here its products take {half / single:.0f} times as long")
         return contestant(ours, torch.bfloat16)
 
-    return in_bfloat16
+    return start
 
 
 def tutorial(ours):

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 
+from contrast import faint_texts
 from instructor.cells import SCATTER, TRAINING
 from kernel import NOTEBOOK, ROOT, SMALL_RUN
 
@@ -67,33 +68,6 @@ IMAGES = """images => Promise.all(images.map(async image => {
         corner: pixels && Math.min(...pixels.data.slice(0, 3)),
     };
 }))"""
-
-FAINT_TEXTS = """selector => {  // texts with less than the contrast that WCAG asks for, 4.5
-    const channels = colour => {
-        const [r, g, b, alpha = 1] = colour.match(/[\\d.]+/g).map(Number);
-        return [r, g, b, alpha];
-    };
-    const over = ([r, g, b, alpha], below) =>
-        [r, g, b].map((c, i) => alpha * c + (1 - alpha) * below[i]);
-    const background = element => {  // a page must have one of its own: NaN where it has none
-        const colour = channels(getComputedStyle(element).backgroundColor);
-        if (colour[3] == 1) return colour;
-        return element.parentElement ? over(colour, background(element.parentElement)) : [NaN];
-    };
-    const luminance = colour => colour.slice(0, 3).map(c => c / 255)
-        .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-        .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-    const texts = document.createTreeWalker(document, NodeFilter.SHOW_TEXT), faint = [];
-    for (let text; text = texts.nextNode();) {
-        const element = text.parentElement;
-        if (!text.data.trim() || !element.closest(selector) || !element.checkVisibility()) continue;
-        const below = background(element), ink = channels(getComputedStyle(element).color);
-        const [low, high] = [below, over(ink, below)].map(luminance).sort((a, b) => a - b);
-        const contrast = (high + 0.05) / (low + 0.05);
-        if (!(contrast >= 4.5)) faint.push(`${contrast}: ${text.data.trim().slice(0, 50)}`);
-    }
-    return faint;
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -314,10 +288,10 @@ def test_outputs_can_be_read(handout, solved, theme):
         choose(page, "Settings", "Theme", f"JupyterLab {theme}")
         themed = f'body[data-jp-theme-name="JupyterLab {theme}"]'
         page.locator(themed).wait_for(state="attached")
-        assert page.evaluate(FAINT_TEXTS, ".jp-OutputArea-output") == []
+        assert faint_texts(page, ".jp-OutputArea-output") == []
     page.emulate_media(color_scheme=theme.lower())  # as the browser tells the explorer
     texts = "h1, p:not(#labels), figcaption, dl, label, button"  # the labels are a key to colours
-    assert explorer_frame(page).evaluate(FAINT_TEXTS, texts) == []
+    assert faint_texts(explorer_frame(page), texts) == []
     for image in page.locator(".jp-OutputArea-output img").evaluate_all(IMAGES):
         assert image["opaque"]  # no theme shines through,
         assert image["corner"] > 240 or image["width"] == 1400  # and but for the map, it is paper

@@ -12,6 +12,7 @@ import torch
 from torch import distributions as dist
 from torch import nn
 
+from contrast import contrasts
 from vae_digits import load_digits
 from vae_explorer import explorer_page
 
@@ -289,6 +290,8 @@ def test_choosing_another_digit_stops_the_computation_for_the_first(page):
 
 
 def test_binary_samples_follow_the_means(page, model):
+    seeded = "seed => { Math.random = () => (seed = seed * 16807 % 2147483647) / 2147483647; }"
+    page.evaluate(seeded, 11)
     page.evaluate("chooseCode(0.4, -0.3)")
     page.get_by_label("Binary").check()
     total = torch.zeros(784)
@@ -301,7 +304,7 @@ def test_binary_samples_follow_the_means(page, model):
         mean = model.decoder(torch.tensor([[0.4, -0.3]])).sigmoid()[0]
     error = (total / 100 - mean) / (mean * (1 - mean) / 100).sqrt()
     varied = (mean > 0.05) & (mean < 0.95)
-    assert varied.sum() > 30 and 0.4 < error[varied].square().mean() < 2
+    assert varied.sum() > 30 and 0.7 < error[varied].square().mean() < 1.4
     page.get_by_label("Binary").uncheck()
     assert (pixels(page, "digit") - 255 * mean).abs().max() <= 2
 
@@ -445,26 +448,6 @@ def test_screen_reader_finds_its_way(page, model):
         assert part in status.text_content()
 
 
-def contrasts(page):
-    """WCAG's contrast with the page's background: of every text, and of the ten labels."""
-    return page.evaluate("""() => {
-        const luminance = colour => colour.match(/[\\d.]+/g).slice(0, 3).map(c => c / 255)
-            .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-            .reduce((sum, c, k) => sum + c * [0.2126, 0.7152, 0.0722][k], 0);
-        const paper = luminance(getComputedStyle(document.body).backgroundColor);
-        const contrast = element => {
-            const ink = luminance(getComputedStyle(element).color);
-            return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
-        };
-        const labels = [...document.querySelectorAll("#labels b")];
-        const texts = [...document.body.querySelectorAll("*")].filter(element =>
-            element.localName !== "script" && !labels.includes(element) &&
-            [...element.childNodes].some(n => n.nodeType === 3 && n.data.trim()));
-        return [texts.map(contrast), labels.map(contrast),
-            new Set(labels.map(label => getComputedStyle(label).color)).size];
-    }""")
-
-
 def test_light_and_dark(page):
     pictures = []
     for scheme in ("light", "dark"):
@@ -473,9 +456,12 @@ def test_light_and_dark(page):
             "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
         )
         pictures.append((page.screenshot(), page.evaluate("plane.toDataURL()")))
-        texts, labels, n_colours = contrasts(page)
-        assert len(texts) > 10 and min(texts) >= 4.5
-        assert len(labels) == n_colours == 10 and min(labels) >= 3  # as WCAG wants for graphics
+        labels = contrasts(page, "#labels b")
+        texts = [pair for pair in contrasts(page, "body") if pair not in labels]
+        assert len(texts) > 10 and min(texts)[0] >= 4.5
+        assert len(labels) == 10 and min(labels)[0] >= 3  # as WCAG wants for graphics
+        colours = "[...document.querySelectorAll('#labels b')].map(b => getComputedStyle(b).color)"
+        assert len({*page.evaluate(colours)}) == 10
     page.emulate_media(color_scheme="light")
     assert pictures[0][0] != pictures[1][0] and pictures[0][1] != pictures[1][1]
 

@@ -140,9 +140,9 @@ HOSTILE = {
     "parricide": (HOLD + "os.kill(os.getppid(), 9)\nos.kill(1, 9)", "log_prior is not defined"),
     "stopped": (HOLD + "os.kill(os.getpid(), signal.SIGSTOP)", "it stopped a process"),
     "greedy": ("hoard = bytearray(100 << 30)", "\\d+-hostile: MemoryError"),
-    "hoarding": (
-        "hoard = []\nwhile True:\n    hoard.append(torch.ones(1 << 26))",
-        "allocate memory|GB of memory|Timeout of 20 seconds",  # which limit is first depends
+    "hoarding": (  # without filling it, which would take long
+        "hoard = []\nwhile True:\n    hoard.append(torch.empty(1 << 26))",
+        "allocate memory|GB of memory",
     ),
     "printing": ("while True:\n    print('x' * 100_000)", "printed more than 20 MB|Timeout of"),
     "breeding": (
@@ -334,9 +334,11 @@ def test_a_kernel_that_takes_too_much_memory_is_stopped(monkeypatch):
     monkeypatch.setattr("instructor.grading.sandbox.MEMORY", GB)
     source = "hoard = b'x' * (5 << 28)\nwhile True:\n    pass"
     message = kernel.execute_cell_input(source, allow_stdin=False)
-    with pytest.raises(RuntimeError, match="it took more than 1 GB of memory"):
-        kernel.await_reply(message, timeout=120)
-    box.remove()
+    try:
+        with pytest.raises(RuntimeError, match="it took more than 1 GB of memory"):
+            kernel.await_reply(message, timeout=120)
+    finally:
+        box.remove()
 
 
 @needs_sandbox
