@@ -1,6 +1,7 @@
 """The notebook as a page of HTML that fetches nothing: its equations are set beforehand."""
 
 import re
+from html import escape
 
 import latex2mathml.converter
 from nbconvert import HTMLExporter
@@ -51,7 +52,10 @@ class MathMLRenderer(IPythonRenderer):
 
 
 def mathml(latex, display="inline"):
-    element = latex2mathml.converter.convert(latex, display=display)
+    try:
+        element = latex2mathml.converter.convert(latex, display=display)
+    except Exception:  # its errors have no common base; a wrong equation is shown as written
+        return f"<code>{escape(latex)}</code>"
     for pattern, right in CORRECTIONS:
         element = re.sub(pattern, right, element)
     return element

@@ -20,6 +20,7 @@ from PIL import Image
 from instructor.cells import LAST_GRADED, SCATTER, TRAINING
 from instructor.compare_pictures import compare
 from instructor.grading.handed_in import problems_of
+from instructor.page import html_page
 from kernel import NOTEBOOK, ROOT, SMALL_RUN
 
 BS = "9e7e46b0-8e84-11eb-1648-0f033e4e6068"
@@ -328,6 +329,14 @@ def assert_not_stored(notebook, message, folder, **options):
     assert result.returncode == 1 and message in result.stderr
     assert (folder / "notebook.ipynb").read_bytes() == before
     assert len(list(folder.iterdir())) == 1
+
+
+def test_an_equation_that_cannot_be_set_is_shown_as_it_is_written():
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [nbformat.v4.new_markdown_cell(r"$x^2$, $\left( <$ and $$x_1_2$$")]
+    html = html_page(notebook)
+    assert html.count("<math ") == 1
+    assert r"<code>\left( &lt;</code>" in html and "<code>x_1_2</code>" in html
 
 
 @pytest.mark.parametrize(
