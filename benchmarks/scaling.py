@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from IPython.utils.capture import capture_output
 from matplotlib.ticker import LogLocator
-
 from training_speed import ROOT, notebook
 
 BATCH_SIZES = [50, 100, 200, 500, 1000, 2000, 5000]

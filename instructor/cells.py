@@ -1,4 +1,4 @@
-"""The ids of the notebook's cells that the instructor's tools and their tests name."""
+"""The notebook's cells: the ids that tools and tests name, and what a cell holds."""
 
 ELBO = "ccf226b8-90b6-11eb-15a2-d30c9e27aebb"
 TRAINING = "c86a877c-90b9-11eb-31d8-bbcb71e4fa66"
@@ -17,3 +17,14 @@ PICTURES = {
 def is_check(id):
     """Whether the cell with this id checks what a student wrote."""
     return id.startswith("check-")
+
+
+def cell_of(notebook, id):
+    """The notebook's cell with this id."""
+    return next(cell for cell in notebook.cells if cell.get("id") == id)
+
+
+def pictures_of(cell):
+    """The pictures that a cell stores, as base64 text."""
+    found = (output.get("data", {}).get("image/png") for output in cell.get("outputs", []))
+    return [png.strip() for png in found if png]

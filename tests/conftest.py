@@ -8,7 +8,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from kernel import NOTEBOOK, SMALL_RUN, Kernel
+from notebook_kernel import Kernel
+from project import NOTEBOOK, SMALL_RUN
 
 
 @pytest.fixture

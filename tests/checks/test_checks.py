@@ -9,7 +9,7 @@ from IPython.core.oinspect import getsource
 from nbclient.exceptions import CellExecutionError
 from torch import nn
 
-from kernel import NOTEBOOK, ROOT
+from project import NOTEBOOK, ROOT
 from vae_checks import Checks
 from vae_checks.library import forbidden_name
 

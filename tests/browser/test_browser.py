@@ -20,7 +20,7 @@ import pytest
 
 from contrast import faint_texts
 from instructor.cells import SCATTER, TRAINING
-from kernel import NOTEBOOK, ROOT, SMALL_RUN
+from project import NOTEBOOK, ROOT, SMALL_RUN
 
 pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
 
@@ -74,7 +74,7 @@ IMAGES = """images => Promise.all(images.map(async image => {
 def course(tmp_path_factory):
     """A folder with the hand-out and three solved copies, one of them for a long training."""
     folder = tmp_path_factory.mktemp("course")
-    make_handout = [sys.executable, str(ROOT / "instructor" / "make_handout.py")]
+    make_handout = [sys.executable, "-m", "instructor", "handout"]
     subprocess.run([*make_handout, str(folder / "handout")], check=True)
     solve(folder / "handout", folder / "solved", n_epochs=4)
     solve(folder / "handout", folder / "exported", n_epochs=2)
@@ -224,7 +224,7 @@ def exported(course):
     """The page that the README's first command writes, in the notebook's folder."""
     folder = course / "exported"
     result = folder / "vae_assignment.html"
-    command = [sys.executable, str(ROOT / "instructor" / "execute.py"), NOTEBOOK.name, result.name]
+    command = [sys.executable, "-m", "instructor", "execute", NOTEBOOK.name, result.name]
     subprocess.run(command, cwd=folder, env={**os.environ, **SMALL_RUN}, check=True)
     return result
 

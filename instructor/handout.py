@@ -1,6 +1,4 @@
-"""Write the student's folder: the assignment with blanks, and all that it needs.
-
-    .venv/bin/python instructor/make_handout.py FOLDER
+"""Write the students' folder: the assignment with blanks, and all that it needs.
 
 What stands between ### BEGIN SOLUTION and ### END SOLUTION in the notebook and in vae_helpers.py is
 replaced by a line that says, when it is run, what is not written yet and where its text stands; so
@@ -11,7 +9,6 @@ change cannot be edited or deleted in Jupyter. The folder must not exist.
 import re
 import shutil
 import symtable
-import sys
 from pathlib import Path
 from textwrap import indent
 
@@ -26,10 +23,9 @@ COPIED = [
     "vae_explorer/__init__.py",
     "vae_explorer/template.html",
     *(path.relative_to(ROOT) for path in sorted(ROOT.glob("data/*.gz"))),
-    "tests/test_densities.py",
-    "tests/test_samplers.py",
+    *(path.relative_to(ROOT) for path in sorted(ROOT.glob("tests/helpers/*.py"))),
 ]
-FOR_STUDENTS = Path(__file__).with_name("handout")  # README.md and pytest.ini
+FOR_STUDENTS = Path(__file__).with_name("for_students")  # README.md and pytest.ini
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 MARK = re.compile(r"(?mi)^.*\b(?:BEGIN|END)\W+SOLUTION.*$")  # misspelled ones, too
@@ -133,15 +129,5 @@ def make_handout(folder, root=ROOT):
     (folder / HELPERS).write_text(helpers)
     nbformat.write(notebook, folder / NOTEBOOK)
     for name in COPIED:
-        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(root / name, folder / name)
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    try:
-        make_handout(Path(sys.argv[1]))
-    except (OSError, ValueError) as error:
-        sys.exit(f"No hand-out was written. {error}")
-    print(f"{sys.argv[1]} is written.")

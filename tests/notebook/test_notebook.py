@@ -16,7 +16,7 @@ from PIL import Image
 
 from instructor.cells import SCATTER, TRAINING
 from instructor.grading.handed_in import library_names
-from kernel import NOTEBOOK, ROOT, SMALL_RUN
+from project import NOTEBOOK, ROOT, SMALL_RUN
 from vae_checks.library import FORBIDDEN
 
 # The cells of the original, in its order. Between them lie the cells that the port adds.

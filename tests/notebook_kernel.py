@@ -1,20 +1,6 @@
-"""Where things are, and a kernel to run the notebook's cells in."""
-
-from pathlib import Path
+"""A kernel to run the notebook's cells in."""
 
 import nbformat
-
-ROOT = Path(__file__).parents[1]
-NOTEBOOK = ROOT / "vae_assignment.ipynb"
-MNIST_FOLDER = ROOT / "data" / "MNIST" / "raw"
-
-# The environment of a kernel that runs the notebook in any folder, in seconds, on one core.
-SMALL_RUN = {
-    "PYTHONPATH": str(ROOT),
-    "OMP_NUM_THREADS": "1",
-    "VAE_DATASET": "embedded",
-    "VAE_EPOCHS": "2",
-}
 
 
 class Kernel:

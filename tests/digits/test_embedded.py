@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import vae_digits
-from kernel import ROOT
-from loading import binarized, start_loading
+from loading_process import binarized, start_loading
+from project import ROOT
 from vae_digits import PACKED, load_digits
 
 

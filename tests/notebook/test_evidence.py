@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.functional import softplus
 
 import vae_helpers
-from kernel import NOTEBOOK
+from project import NOTEBOOK
 
 CELLS = {c.id: c.source for c in nbformat.read(NOTEBOOK, as_version=4).cells}
 MODEL = [

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from kernel import ROOT
+from project import ROOT
 
 LOAD = """
 import signal, sys, time, vae_digits

@@ -14,8 +14,8 @@ import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
 
-from instructor.make_handout import ANSWER, REGION, blanked, make_handout
-from kernel import NOTEBOOK, ROOT
+from instructor.handout import ANSWER, REGION, blanked, make_handout
+from project import NOTEBOOK, ROOT
 
 STUB = re.compile(r"(?m)^( *)(# Step .*\n)?raise NotImplementedError\(\".* not written yet.*\"\)$")
 # Lines that solutions share with given cells, or that the texts give away on purpose.
@@ -56,7 +56,7 @@ def test_it_holds_what_a_student_needs_and_nothing_else(handout):
     assert files - checks - digits == set(
         "vae_assignment.ipynb vae_helpers.py vae_digits.py requirements.txt README.md pytest.ini "
         "vae_explorer/__init__.py vae_explorer/template.html "
-        "tests/test_densities.py tests/test_samplers.py".split()
+        "tests/helpers/test_densities.py tests/helpers/test_samplers.py".split()
     )
     for path in files - {"vae_assignment.ipynb", "vae_helpers.py", "README.md", "pytest.ini"}:
         assert (handout / path).read_bytes() == (ROOT / path).read_bytes()
@@ -145,8 +145,8 @@ def test_marks_that_are_not_in_pairs_are_an_error(source):
 
 
 def test_the_command_writes_a_folder_once(tmp_path):
-    command = [sys.executable, str(ROOT / "instructor" / "make_handout.py"), str(tmp_path / "new")]
-    assert subprocess.run(command).returncode == 0 and (tmp_path / "new" / NOTEBOOK.name).exists()
-    again = subprocess.run(command, capture_output=True, text=True)
+    command = [sys.executable, "-m", "instructor", "handout", str(tmp_path / "new")]
+    assert subprocess.run(command, cwd=ROOT).returncode == 0 and (tmp_path / "new" / NOTEBOOK.name).exists()
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert again.returncode == 1 and "exists already: remove it" in again.stderr
     assert len(again.stderr.splitlines()) == 1

@@ -18,10 +18,10 @@ import pytest
 from PIL import Image
 
 from instructor.cells import LAST_GRADED, SCATTER, TRAINING
-from instructor.compare_pictures import compare
+from instructor.compare import compare
 from instructor.grading.handed_in import problems_of
 from instructor.page import html_page
-from kernel import NOTEBOOK, ROOT, SMALL_RUN
+from project import NOTEBOOK, ROOT, SMALL_RUN
 
 BS = "9e7e46b0-8e84-11eb-1648-0f033e4e6068"
 
@@ -274,7 +274,7 @@ def test_a_broken_file_costs_only_itself(graded):
 
 def execute(path, threads):
     subprocess.run(
-        [sys.executable, ROOT / "instructor" / "execute.py", NOTEBOOK, path],
+        [sys.executable, "-m", "instructor", "execute", NOTEBOOK, path],
         # PASSIVE: beside another process, threads that wait by spinning slow both many times over.
         env={
             **os.environ,

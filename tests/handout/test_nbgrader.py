@@ -12,8 +12,8 @@ import pytest
 from nbclient.exceptions import CellExecutionError
 
 from instructor.cells import LAST_GRADED
-from instructor.make_handout import ANSWER, make_handout
-from kernel import NOTEBOOK, ROOT, SMALL_RUN
+from instructor.handout import ANSWER, make_handout
+from project import NOTEBOOK, ROOT, SMALL_RUN
 
 api = pytest.importorskip("nbgrader.api", reason="nbgrader is in instructor/requirements.txt")
 

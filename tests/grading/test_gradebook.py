@@ -16,7 +16,7 @@ from instructor.cells import ELBO, LAST_GRADED, is_check
 from instructor.grading.gradebook import POINTS
 from instructor.grading.handed_in import Refused, find_ids, given, put_back
 from instructor.grading.sandbox import GB, Box, Kernel, why_no_sandbox
-from kernel import NOTEBOOK, ROOT, SMALL_RUN
+from project import NOTEBOOK, ROOT, SMALL_RUN
 
 CHECKS = [id for id in given() if is_check(id)]
 needs_sandbox = pytest.mark.skipif(bool(why_no_sandbox()), reason=why_no_sandbox())

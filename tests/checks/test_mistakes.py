@@ -21,9 +21,9 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import vae_digits
 from instructor.cells import LAST_GRADED
-from instructor.make_handout import REGION, make_handout
-from kernel import NOTEBOOK, ROOT
+from instructor.handout import REGION, make_handout
 from mistakes import HELPERS, MISTAKES, RIGHT
+from project import NOTEBOOK, ROOT
 
 SEED = os.environ.get("VAE_TEST_SEED", "2")
 IMPORTS = "d402633e-8c18-11eb-119d-017ad87927b0"

@@ -1,0 +1,1 @@
+"""The instructor's tools: python -m instructor execute | handout | grade | compare."""

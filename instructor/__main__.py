@@ -1,0 +1,85 @@
+"""The commands: python -m instructor execute | handout | grade | compare."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+
+def execute(arguments):
+    from instructor.execute import execute_file
+
+    execute_file(arguments.notebook, arguments.result)
+
+
+def handout(arguments):
+    from instructor.handout import make_handout
+
+    make_handout(arguments.folder)
+    print(f"{arguments.folder} is written.")
+
+
+def compare(arguments):
+    from instructor.compare import compare
+
+    verdicts = compare(*arguments.notebooks)
+    for id, verdict in verdicts.items():
+        print(f"{id:36}  {verdict}")
+    return any(set(verdict.split("; ")) != {"same"} for verdict in verdicts.values())
+
+
+def grade(arguments):
+    from instructor.grading.gradebook import grade_class
+
+    grade_class(arguments)
+
+
+def parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m instructor", description="Execute, hand out, grade and compare notebooks."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(run, summary, more=""):
+        added = commands.add_parser(run.__name__, help=summary, description=f"{summary} {more}")
+        added.set_defaults(run=run)
+        return added.add_argument
+
+    add = command(
+        execute,
+        "Execute a notebook.",
+        "Without RESULT the notebook itself gets the new outputs, of 100 epochs on MNIST. With "
+        "RESULT (.ipynb or .html) VAE_DATASET and VAE_EPOCHS may change the run. A file is written "
+        "only if every cell ran.",
+    )
+    add(
+        "notebook", nargs="?", type=Path, metavar="NOTEBOOK", help="by default vae_assignment.ipynb"
+    )
+    add("result", nargs="?", type=Path, metavar="RESULT")
+
+    add = command(handout, "Write the students' folder: the assignment with blanks.")
+    add("folder", type=Path, metavar="FOLDER", help="must not exist")
+
+    add = command(
+        grade,
+        "Grade a class.",
+        "SUBMISSIONS are folders of submissions, notebooks, or the .zip of Moodle or Canvas. "
+        "VAE_DATASET (by default embedded) and VAE_EPOCHS (by default 5) change the run.",
+    )
+    add("submissions", nargs="+", type=Path, metavar="SUBMISSIONS")
+    add("--to", type=Path, required=True, metavar="FOLDER", help="where the grade book lies")
+    add("-n", type=int, default=len(os.sched_getaffinity(0)), metavar="PROCESSES")
+    add("--part", default="1/1", metavar="K/N", help="grade each N-th student, from the K-th on")
+    add("--regrade", action="store_true", help="grade those again whose row is up to date")
+
+    add = command(compare, "Compare the pictures of two notebooks. Exits with 1 if they differ.")
+    add("notebooks", nargs=2, type=Path, metavar="NOTEBOOK")
+    return parser
+
+
+if __name__ == "__main__":
+    arguments = parser().parse_args()
+    try:
+        sys.exit(arguments.run(arguments))
+    except (OSError, RuntimeError, ValueError) as error:
+        sys.exit(f"\n{error}".replace("\n\n", "\n"))

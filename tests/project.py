@@ -1,0 +1,54 @@
+"""What the tests share: paths, small notebooks, changed copies, and a copy of the project."""
+
+import os
+import shutil
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOK = ROOT / "vae_assignment.ipynb"
+MNIST_FOLDER = ROOT / "data" / "MNIST" / "raw"
+
+# The environment of a kernel that runs the notebook in any folder, in seconds, on one core.
+SMALL_RUN = {
+    "PYTHONPATH": str(ROOT),
+    "OMP_NUM_THREADS": "1",
+    "VAE_DATASET": "embedded",
+    "VAE_EPOCHS": "2",
+}
+
+
+def plain_environment(**variables):
+    """This process's environment without what pytest-xdist and SMALL_RUN put into it."""
+    ours = {name for name in os.environ if "XDIST" in name} | {*SMALL_RUN}
+    return {k: v for k, v in os.environ.items() if k not in ours} | variables
+
+
+def changed(source, right, wrong):
+    """The source with one piece of it replaced, which must be there exactly once."""
+    assert source.count(right) == 1, f"{right!r} is there {source.count(right)} times"
+    return source.replace(right, wrong)
+
+
+def code_cell(source, id):
+    return nbformat.v4.new_code_cell(source, id=id)
+
+
+def notebook_of(*sources):
+    """A small notebook, not executed, with the cells cell-1, cell-2, ..."""
+    cells = [code_cell(source, f"cell-{i}") for i, source in enumerate(sources, start=1)]
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+def copy_of_the_project(folder):
+    """Copy what grading needs into a new folder: the assignment, the checks, the tools."""
+    ignored = shutil.ignore_patterns("MNIST", "__pycache__")
+    folder.mkdir(parents=True)
+    names = "vae_* conftest.py pyproject.toml data instructor tests".split()
+    for path in [path for name in names for path in ROOT.glob(name)]:
+        if path.is_dir():
+            shutil.copytree(path, folder / path.name, ignore=ignored)
+        else:
+            shutil.copy(path, folder / path.name)
+    return folder
