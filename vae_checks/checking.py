@@ -1,17 +1,12 @@
-"""What all checks share: how they see the notebook, compare numbers, and say what is wrong."""
+"""What all checks share: how they are run, how they compare numbers, and how they speak."""
 
 import functools
 import math
 import traceback
 from pathlib import Path
-from unittest import mock
 
 import torch
-from torch import nn
 
-from .library import forbidden_name
-
-Dz, Dh, Ddata = 2, 500, 28**2  # as the assignment asks for
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -22,20 +17,23 @@ class CheckFailed(AssertionError):
         return [str(self)]
 
 
-def check(method):
-    """Make a check of a method: a blank is 'not written yet', and no source of a check is shown.
+def check(function):
+    """Make a method of Checks of a function of the notebook; no source of a check is ever shown.
 
-    An error in the student's own code passes through, with the student's part of its traceback.
+    A blank is 'not written yet'. An error in the student's own code passes through, with the
+    student's part of its traceback. PyTorch's global source of noise is left as it was.
     """
 
-    @functools.wraps(method)
+    @functools.wraps(function)
     def checked(self):
         __tracebackhide__ = True
+        device = self.notebook.DEVICE
         try:
-            method(self)
+            with torch.random.fork_rng([device] if device.type == "cuda" else []):
+                function(self.notebook)
         except NotImplementedError as blank:
-            function = traceback.extract_tb(blank.__traceback__)[-1].name
-            raise CheckFailed(str(blank) or f"{function} is not written yet.") from None
+            name = traceback.extract_tb(blank.__traceback__)[-1].name
+            raise CheckFailed(str(blank) or f"{name} is not written yet.") from None
         except CheckFailed as failure:
             raise failure.with_traceback(None) from None
         except Exception as error:
@@ -45,74 +43,20 @@ def check(method):
 
 
 def beyond_the_checks(frames):
-    """The traceback from the first frame on that is not in this package; whole if all are."""
-    rest = frames
-    while rest and Path(rest.tb_frame.f_code.co_filename).parent == Path(__file__).parent:
-        rest = rest.tb_next
-    return rest or frames
+    """The traceback without the frames of this package; whole if there are no others."""
+    all_frames = []
+    while frames:
+        all_frames.append(frames)
+        frames = frames.tb_next
+    here = Path(__file__).parent
+    rest = [f for f in all_frames if Path(f.tb_frame.f_code.co_filename).parent != here]
+    for frame, following in zip(rest, [*rest[1:], None]):
+        frame.tb_next = following
+    return rest[0] if rest else all_frames[0]
 
 
 def is_blank(value):
     return value is None or value is ...
-
-
-class Names:
-    """The notebook's names, looked up when a check needs them: notebook.elbo."""
-
-    def __init__(self, namespace):
-        self._namespace = namespace
-
-    def __getattr__(self, name):
-        if name not in self._namespace:
-            raise CheckFailed(f"{name} is not defined: write it, or run the cell that defines it.")
-        value = self._namespace[name]
-        if is_blank(value):
-            raise CheckFailed(f"{name} is not written yet.")
-        if forbidden := forbidden_name(value):
-            raise CheckFailed(
-                f"{name} uses {forbidden}, which is library-made probability: write the density or "
-                "the sample out."
-            )
-        return value
-
-
-class Checker:
-    """What the checks of every part need: the notebook's names, and numbers to try them with."""
-
-    def __init__(self, namespace):
-        self.namespace = namespace
-        self.notebook = Names(namespace)
-
-    @property
-    def device(self):
-        return self.notebook.DEVICE
-
-    def generator(self, number):
-        """A freshly seeded source of noise; other seeds of the notebook give other noise."""
-        return torch.Generator(self.device).manual_seed(self.notebook.SEED + number)
-
-    def numbers(self, *shape, seed):
-        """Normal random numbers in double precision: generic, where special ones would agree."""
-        noise = self.generator(seed)
-        return torch.randn(shape, generator=noise, dtype=torch.float64, device=self.device)
-
-    def pixels(self, n, seed):
-        """n generic binary images, (n, Ddata)."""
-        return (self.numbers(n, Ddata, seed=seed) > 0.6).double()
-
-    def network(self, n_in, n_out, seed):
-        """A random network, unlike those that training starts with: there some mistakes cancel."""
-        weights = self.numbers(n_in, 30, seed=seed) / math.sqrt(n_in)
-        biases = self.numbers(30, seed=seed + 1)
-        outputs = 0.5 * self.numbers(30, n_out, seed=seed + 2)
-        return lambda v: torch.tanh(v.double() @ weights + biases) @ outputs - 0.7
-
-    def replaced(self, **functions):
-        """A context in which the notebook's functions find these under the names given."""
-        modules = {name: nn.Module() for name in functions}
-        for name, function in functions.items():
-            modules[name].forward = function  # network(x) and network.forward(x) are the same
-        return mock.patch.dict(self.namespace, modules)
 
 
 # Comparing -----------------------------------------------------------------------------------
@@ -132,34 +76,53 @@ def require(passed, verdict, diagnosis):
 
 def require_shape(name, got, shape, clue=""):
     if is_blank(got):
-        raise CheckFailed(f"{name} is {got}: not written yet, or is a return missing?")
+        raise CheckFailed(f"{name}: got {got}: is it not written yet, or is a return missing?")
     if not torch.is_tensor(got):
-        raise CheckFailed(f"{name} must be a tensor, not {type(got).__name__}.")
+        raise CheckFailed(f"{name}: got a {type(got).__name__}, expected a tensor.")
     if got.shape != torch.Size(shape):
-        shapes = f"{name} has the shape {tuple(got.shape)}, not {tuple(shape)}"
-        raise CheckFailed(f"{shapes}: {clue}" if clue else f"{shapes}.")
+        shapes = f"{name}: got the shape {tuple(got.shape)}, expected {tuple(shape)}."
+        raise CheckFailed(f"{shapes} {clue}".rstrip())
 
 
-def require_values(name, got, exact, mistakes={}, otherwise="compare it with its equation"):
-    """Compare with the exact values; where they differ, name the mistake that explains it."""
-    clue = "is something summed too often, not at all, or along the wrong dimension?"
-    require_shape(name, got, exact.shape, clue)
+SUMMED = "Did you sum too often, not at all, or along the wrong dimension?"
+
+
+def require_values(name, got, exact, mistakes={}, otherwise=""):
+    """Compare with the exact values; where they differ, ask about the mistake that explains it.
+
+    mistakes: the question about each mistake, with the values that it leads to.
+    """
+    require_shape(name, got, exact.shape, SUMMED)
     if same(got, exact):
-        return print(f"ok: {name} has the right values")
-    difference, ratio = got - exact, got / exact
-    mistakes = {"the sign is wrong": -exact, **mistakes}
-    clue = next((mistake for mistake, values in mistakes.items() if same(got, values)), otherwise)
+        return print(f"ok: {name} has the correct values")
+    difference = got - exact
+    worst = difference.abs().nan_to_num(math.inf, math.inf).argmax()
+    found = f"got {got.flatten()[worst]:.6g}, expected {exact.flatten()[worst]:.6g}."
+    raise CheckFailed(f"{name}: {found} {explanation(got, exact, mistakes) or otherwise}".rstrip())
+
+
+def explanation(got, exact, mistakes):
+    """The question about the one mistake that explains the values, or an empty text."""
+    for question, values in {"Does it have the wrong sign?": -exact, **mistakes}.items():
+        if same(got, values):
+            return question
     if not torch.isfinite(got).all():
-        clue = "it is not finite everywhere: does it overflow, or take the logarithm of 0 or less?"
-    elif clue == otherwise and got.numel() > 1:
-        if same(difference, difference.mean().expand_as(got)):
-            constants = difference.mean().item() / HALF_LOG_2PI
-            clue = f"it is off by {constants:.3g} times 1/2 log(2 pi): the normalizing constant?"
-        elif same(ratio, ratio.mean().expand_as(got)):
-            clue = f"it is {ratio.mean():.4g} times as large: a factor, or a mean for a sum?"
-    worst = difference.abs().nan_to_num(math.inf).argmax()
-    numbers = f"{got.flatten()[worst]:.6g} where {exact.flatten()[worst]:.6g} is right"
-    raise CheckFailed(f"{name} is wrong, {numbers}: {clue}")
+        return "Does it overflow, or take the logarithm of zero or of a negative number?"
+    if got.numel() == 1:
+        return ""
+    difference, ratio = (got - exact).double(), (got / exact).double()
+    if same(difference, difference.mean().expand_as(got)):
+        n = abs(difference.mean().item()) / HALF_LOG_2PI
+        if n > 0.5 and abs(n - round(n)) < 1e-3:
+            times = "" if round(n) == 1 else f"{round(n)} times "
+            return f"The difference is {times}1/2 log(2 pi): is the normalizing constant correct?"
+        return "The difference is the same everywhere: is a constant wrong or left out?"
+    if same(ratio, ratio.mean().expand_as(got)):
+        return (
+            f"It is {ratio.mean():.4g} times what is expected everywhere: did you take a mean "
+            "for a sum, or leave out a factor?"
+        )
+    return ""
 
 
 def require_gradients(name, got, exact, **arguments):
@@ -167,15 +130,24 @@ def require_gradients(name, got, exact, **arguments):
     require(
         got.requires_grad,
         f"{name} can be differentiated",
-        f"{name} has no gradient: is it cut off (detach, no_grad, item)?",
+        f"{name}: got no gradient. Is it cut off by detach, no_grad or item?",
     )
     for argument, values in arguments.items():
-        found, right = (gradients_of(v.sum(), [values])[0] for v in (got, exact))
+        found, expected = (gradients_of(v.sum(), [values])[0] for v in (got, exact))
+        if found.isnan().any():
+            raise CheckFailed(
+                f"{name}: the values are correct, but the gradient with respect to {argument} is "
+                f"nan, for {argument} = {values.detach()[found.isnan()][0]:.4g}. Does a branch "
+                "that torch.where does not choose, or a factor 0, meet an infinite derivative?"
+            )
+        worst = (found - expected).abs().argmax()
         require(
-            same(found, right),
-            f"its gradient with respect to {argument} is right",
-            f"{name} has the right values, but not its gradient with respect to {argument}: is "
-            f"{argument} cut off (detach, no_grad) or clamped?",
+            same(found, expected),
+            f"its gradient with respect to {argument} is correct",
+            f"{name}: the values are correct, but for {argument} = "
+            f"{values.detach().flatten()[worst]:.4g} the gradient with respect to {argument} is "
+            f"{found.flatten()[worst]:.4g}, expected {expected.flatten()[worst]:.4g}. Is "
+            f"{argument} detached or clamped there?",
         )
 
 

@@ -360,3 +360,5 @@ RIGHT = [
     ("lattice by a product", LATTICE, "torch.stack([z_x, z_y], dim=2)", "torch.cartesian_prod(ticks.flip(0), ticks).flip(1).reshape(50, 50, 2)"),
 ]
 # fmt: on
+
+IMPORTS = "d402633e-8c18-11eb-119d-017ad87927b0"
