@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+SUMMED = "Did you sum too often, not at all, or along the wrong dimension?"
 
 
 class CheckFailed(AssertionError):
@@ -27,9 +28,9 @@ def check(function):
     @functools.wraps(function)
     def checked(self):
         __tracebackhide__ = True
-        device = self.notebook.DEVICE
         try:
-            with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            gpus = [self.notebook.DEVICE] if self.notebook.DEVICE.type == "cuda" else []
+            with torch.random.fork_rng(gpus):
                 function(self.notebook)
         except NotImplementedError as blank:
             name = traceback.extract_tb(blank.__traceback__)[-1].name
@@ -37,22 +38,21 @@ def check(function):
         except CheckFailed as failure:
             raise failure.with_traceback(None) from None
         except Exception as error:
-            raise error.with_traceback(beyond_the_checks(error.__traceback__)) from None
+            raise error.with_traceback(students_part(error.__traceback__)) from None
 
     return checked
 
 
-def beyond_the_checks(frames):
+def students_part(trace):
     """The traceback without the frames of this package; whole if there are no others."""
-    all_frames = []
-    while frames:
-        all_frames.append(frames)
-        frames = frames.tb_next
-    here = Path(__file__).parent
-    rest = [f for f in all_frames if Path(f.tb_frame.f_code.co_filename).parent != here]
+    here, whole, rest = Path(__file__).parent, trace, []
+    while trace:
+        if Path(trace.tb_frame.f_code.co_filename).parent != here:
+            rest.append(trace)
+        trace = trace.tb_next
     for frame, following in zip(rest, [*rest[1:], None]):
         frame.tb_next = following
-    return rest[0] if rest else all_frames[0]
+    return rest[0] if rest else whole
 
 
 def is_blank(value):
@@ -70,58 +70,49 @@ def same(a, b, tolerance=1e-4):
 def require(passed, verdict, diagnosis):
     """Print the verdict, or raise the diagnosis."""
     if not passed:
-        raise CheckFailed(diagnosis)
+        raise CheckFailed(diagnosis.strip())
     print("ok:", verdict)
 
 
-def require_shape(name, got, shape, clue=""):
+def require_shape(name, got, shape, question=""):
     if is_blank(got):
         raise CheckFailed(f"{name}: got {got}: is it not written yet, or is a return missing?")
     if not torch.is_tensor(got):
         raise CheckFailed(f"{name}: got a {type(got).__name__}, expected a tensor.")
     if got.shape != torch.Size(shape):
         shapes = f"{name}: got the shape {tuple(got.shape)}, expected {tuple(shape)}."
-        raise CheckFailed(f"{shapes} {clue}".rstrip())
-
-
-SUMMED = "Did you sum too often, not at all, or along the wrong dimension?"
+        raise CheckFailed(f"{shapes} {question}".strip())
 
 
 def require_values(name, got, exact, mistakes={}, otherwise=""):
     """Compare with the exact values; where they differ, ask about the mistake that explains it.
 
-    mistakes: the question about each mistake, with the values that it leads to.
+    mistakes: a question about each mistake, with the values that it leads to.
     """
     require_shape(name, got, exact.shape, SUMMED)
     if same(got, exact):
         return print(f"ok: {name} has the correct values")
-    difference = got - exact
-    worst = difference.abs().nan_to_num(math.inf, math.inf).argmax()
+    worst = (got - exact).abs().nan_to_num(math.inf, math.inf).argmax()
     found = f"got {got.flatten()[worst]:.6g}, expected {exact.flatten()[worst]:.6g}."
-    raise CheckFailed(f"{name}: {found} {explanation(got, exact, mistakes) or otherwise}".rstrip())
+    raise CheckFailed(f"{name}: {found} {explanation(got, exact, mistakes) or otherwise}".strip())
 
 
 def explanation(got, exact, mistakes):
-    """The question about the one mistake that explains the values, or an empty text."""
+    """The question about the mistake that explains all of the values, or an empty text."""
     for question, values in {"Does it have the wrong sign?": -exact, **mistakes}.items():
         if same(got, values):
             return question
     if not torch.isfinite(got).all():
         return "Does it overflow, or take the logarithm of zero or of a negative number?"
-    if got.numel() == 1:
-        return ""
     difference, ratio = (got - exact).double(), (got / exact).double()
     if same(difference, difference.mean().expand_as(got)):
         n = abs(difference.mean().item()) / HALF_LOG_2PI
-        if n > 0.5 and abs(n - round(n)) < 1e-3:
+        if round(n) and abs(n - round(n)) < 1e-3:
             times = "" if round(n) == 1 else f"{round(n)} times "
             return f"The difference is {times}1/2 log(2 pi): is the normalizing constant correct?"
-        return "The difference is the same everywhere: is a constant wrong or left out?"
+        return "The difference is the same everywhere: is a constant wrong?"
     if same(ratio, ratio.mean().expand_as(got)):
-        return (
-            f"It is {ratio.mean():.4g} times what is expected everywhere: did you take a mean "
-            "for a sum, or leave out a factor?"
-        )
+        return f"It is {ratio.mean():.4g} times as large everywhere: is a factor wrong?"
     return ""
 
 
@@ -134,20 +125,19 @@ def require_gradients(name, got, exact, **arguments):
     )
     for argument, values in arguments.items():
         found, expected = (gradients_of(v.sum(), [values])[0] for v in (got, exact))
-        if found.isnan().any():
-            raise CheckFailed(
-                f"{name}: the values are correct, but the gradient with respect to {argument} is "
-                f"nan, for {argument} = {values.detach()[found.isnan()][0]:.4g}. Does a branch "
-                "that torch.where does not choose, or a factor 0, meet an infinite derivative?"
-            )
-        worst = (found - expected).abs().argmax()
+        worst = (found - expected).abs().nan_to_num(math.inf).argmax()
+        at, found_there, expected_there = (
+            t.flatten()[worst].item() for t in (values, found, expected)
+        )
+        question = f"Is {argument} detached or clamped there?"
+        if math.isnan(found_there):
+            question = "Does torch.where, or a factor 0, meet an infinite derivative there?"
         require(
             same(found, expected),
             f"its gradient with respect to {argument} is correct",
-            f"{name}: the values are correct, but for {argument} = "
-            f"{values.detach().flatten()[worst]:.4g} the gradient with respect to {argument} is "
-            f"{found.flatten()[worst]:.4g}, expected {expected.flatten()[worst]:.4g}. Is "
-            f"{argument} detached or clamped there?",
+            f"{name}: the values are correct, but at {argument} = {at:.4g} the gradient with "
+            f"respect to {argument} is {found_there:.4g}, expected {expected_there:.4g}. "
+            + question,
         )
 
 

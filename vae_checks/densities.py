@@ -15,6 +15,8 @@ from .checking import (
     same,
 )
 
+BROADCAST = "Does each argument keep its own shape until they meet?"
+
 
 def bernoulli(notebook):
     """Against -log(1 + exp(-y)) or -log(1 + exp(y)) in double precision, and its gradient."""
@@ -23,39 +25,33 @@ def bernoulli(notebook):
     y = torch.cat([3 * notebook.numbers(20, seed=1010).float(), large]).requires_grad_()
     x = torch.tensor([[0.0], [1.0]], device=notebook.DEVICE).expand(2, 24)
     density = notebook.bernoulli_log_density
-    log_densities = density(x, y.expand(2, 24))
+    found = density(x, y.expand(2, 24))
     exact = reference.bernoulli_log_density(x.double(), y.double())
-    name = "bernoulli_log_density(x, y)"
+    twice = reference.bernoulli_log_density(x.double(), torch.sigmoid(y).double())
     mistakes = {
         "Are x = 0 and x = 1 exchanged?": exact.flip(0),
-        "Did you apply a sigmoid to y twice?": reference.bernoulli_log_density(
-            x.double(), torch.sigmoid(y).double()
-        ),
+        "Did you apply a sigmoid to y twice?": twice,
         "Is that the probability, without its logarithm?": exact.exp(),
     }
-    require_values(name, log_densities, exact, mistakes, lowest_value(log_densities))
-    require_gradients(name, log_densities, exact, y=y)
-
+    name = "bernoulli_log_density(x, y)"
+    require_values(name, found, exact, mistakes, question_about_lowest(found))
+    require_gradients(name, found, exact, y=y)
     zero = torch.zeros(2, device=notebook.DEVICE, requires_grad=True)
-    found = gradients_of(density(x[:, 0], zero).sum(), [zero])[0].tolist()
+    (slopes,) = gradients_of(density(x[:, 0], zero).sum(), [zero])
     require(
-        found == [-0.5, 0.5],
+        slopes.tolist() == [-0.5, 0.5],
         "its gradient is correct at y = 0, too",
-        f"{name}: at y = 0 the gradient is {found[0]:.4g} for x = 0 and {found[1]:.4g} for x = 1, "
-        "expected -0.5 and 0.5. Does your form use abs, relu, clamp or a comparison, which has "
-        "no derivative at 0?",
+        f"{name}: at y = 0 the gradient is {slopes[0]:.4g} for x = 0 and {slopes[1]:.4g} for x = 1,"
+        " expected -0.5 and 0.5. Does your form use abs, relu, clamp or max, which have no "
+        "derivative at 0?",
     )
     require_shape(f"{name} of x (2, 1) and y (24,)", density(x[:, :1], y), (2, 24), BROADCAST)
 
 
-BROADCAST = "Does each argument keep its own shape until they meet?"
-
-
-def lowest_value(log_densities):
+def question_about_lowest(log_densities):
     """The question about a small number that was added, or a clamp, if there is a lowest value."""
     lowest = log_densities.min().item()
-    n_lowest = (log_densities < lowest + 1e-3).sum().item()
-    if n_lowest < 2 or not -105 < lowest < -2:
+    if (log_densities < lowest + 1e-3).sum() < 2 or not -105 < lowest < -2:
         return ""
     return (
         f"It never falls below {lowest:.4g}, the logarithm of {math.exp(lowest):.2g}: did you add "
@@ -65,42 +61,31 @@ def lowest_value(log_densities):
 
 def gaussian(notebook):
     """Against the log of the normal density, near the mean and far out, and its gradients."""
-    z, mean, log_std = (1.3 * notebook.numbers(7, 3, seed=1020 + i) + 0.2 for i in range(3))
-    log_std[0, :2] = torch.tensor([-7.7, 8.3])
-    for t in (z, mean, log_std):
+    z, mean, s = (1.3 * notebook.numbers(7, 3, seed=1020 + i) + 0.2 for i in range(3))
+    s[0, :2] = torch.tensor([-7.7, 8.3])  # log_std
+    for t in (z, mean, s):
         t.requires_grad_()
-    half, std, constant = (z - mean) ** 2 / 2, log_std.exp(), HALF_LOG_2PI
     density = notebook.gaussian_log_density
-    log_densities = density(z, mean, log_std)
-    exact = reference.gaussian_log_density(z, mean, log_std)
-    name = "gaussian_log_density(z, mean, log_std)"
+    found, exact = density(z, mean, s), reference.gaussian_log_density(z, mean, s)
+    half, c = (z - mean) ** 2 / 2, HALF_LOG_2PI
     mistakes = {
-        "Did you divide the squared deviation by sigma, not by sigma squared?": -constant
-        - log_std
-        - half / std,
-        "Did you take log_std for the logarithm of the variance?": -constant
-        - log_std / 2
-        - half / std,
-        "Did you take log_std for sigma itself?": -constant
-        - log_std.abs().log()
-        - half / log_std**2,
-        "Did you divide by log_std squared, not by exp(log_std) squared?": -constant
-        - log_std
-        - half / log_std**2,
-        "Did you leave out - log_std?": -constant - half / std**2,
-        "Did you leave out the factor 1/2 of the square?": -constant - log_std - 2 * half / std**2,
-        "Does log_std have the wrong sign?": -constant + log_std - half / std**2,
-        "Does the square have the wrong sign?": -constant - log_std + half / std**2,
+        "Did you divide the squared deviation by sigma, not by its square?": -c
+        - s
+        - half / s.exp(),
+        "Did you take log_std for the log of the variance?": -c - s / 2 - half / s.exp(),
+        "Did you take log_std for sigma itself?": -c - s.abs().log() - half / s**2,
+        "Did you divide by the square of log_std, not of sigma?": -c - s - half / s**2,
+        "Did you leave out - log_std?": exact + s,
+        "Did you leave out the factor 1/2 of the square?": exact - half / torch.exp(2 * s),
+        "Does log_std have the wrong sign?": exact + 2 * s,
+        "Does the square have the wrong sign?": -2 * c - 2 * s - exact,
         "Is that the density, without its logarithm?": exact.exp(),
     }
-    at_the_mean = same(density(mean, mean, log_std), -constant - log_std)
-    otherwise = (
-        "It is correct at z = mean, where the square is 0: is the square scaled correctly?"
-        if at_the_mean
-        else "It is wrong even at z = mean, where the square is 0: is -1/2 log(2 pi) - log_std "
-        "all that is left there?"
-    )
-    require_values(name, log_densities, exact, mistakes, otherwise)
-    require_gradients(name, log_densities, exact, z=z, mean=mean, log_std=log_std)
-    broadcast = density(z, mean[0], log_std[:, :1])
+    otherwise = "Even at z = mean it is not -1/2 log(2 pi) - log_std."
+    if same(density(mean, mean, s), -c - s):
+        otherwise = "At z = mean, where the square is 0, it is correct: look at the square."
+    name = "gaussian_log_density(z, mean, log_std)"
+    require_values(name, found, exact, mistakes, otherwise)
+    require_gradients(name, found, exact, z=z, mean=mean, log_std=s)
+    broadcast = density(z, mean[0], s[:, :1])
     require_shape(f"{name} of (7, 3), (3,) and (7, 1)", broadcast, (7, 3), BROADCAST)

@@ -15,10 +15,10 @@ FORBIDDEN = re.compile(
 
 
 class NoLibraryProbability(TorchFunctionMode):
-    """Within this context library-made probability fails, whatever name it is called by.
+    """A context in which library-made probability fails, under whatever name it is called.
 
-    It is seen when it is called: torch.bernoulli, a loss function of torch.nn, or any function
-    that torch.distributions computes with. What the student calls so is never looked at.
+    What is called is seen: torch.bernoulli, a loss function of torch.nn, and all that the modules
+    of torch.distributions compute with. What the student's own functions are called is not.
     """
 
     def __init__(self, user):
@@ -26,21 +26,13 @@ class NoLibraryProbability(TorchFunctionMode):
         self.user = user
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        name = getattr(function, "__name__", "")
-        called = [name] if FORBIDDEN.fullmatch(name) else calling_libraries(sys._getframe(1))
-        if called:
+        name, caller = getattr(function, "__name__", ""), sys._getframe(1)
+        while caller and (module := caller.f_globals.get("__name__", "")).startswith("torch."):
+            name = "torch.distributions" if module.startswith("torch.distributions") else name
+            caller = caller.f_back
+        if name == "torch.distributions" or FORBIDDEN.fullmatch(name):
             raise CheckFailed(
-                f"{self.user} calls {called[0]}, which is library-made probability: write the "
-                "density or the sample out."
+                f"{self.user} calls {name}, which is library-made probability: write the density "
+                "or the sample out."
             )
         return function(*args, **(kwargs or {}))
-
-
-def calling_libraries(frame):
-    """The libraries of probability among the modules that call, up to the first of another kind."""
-    found = []
-    while frame and (module := frame.f_globals.get("__name__", "")).startswith(("torch", "pyro")):
-        if "distributions" in module.split("."):
-            found.append(module)
-        frame = frame.f_back
-    return found

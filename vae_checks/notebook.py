@@ -12,13 +12,12 @@ from torch import nn
 from . import reference
 from .checking import CheckFailed, is_blank
 from .library import NoLibraryProbability
-from .reference import Ddata
 
 
 class Notebook:
     """Its names, looked up when a check needs them: notebook.elbo.
 
-    A function of the student's is returned so that library-made probability fails in it.
+    A function of the student's comes so that library-made probability fails in it.
     """
 
     def __init__(self, namespace):
@@ -34,7 +33,6 @@ class Notebook:
             return value
         require_reloaded(value)
 
-        @functools.wraps(value)
         def watched(*args, **kwargs):
             with NoLibraryProbability(name):
                 return value(*args, **kwargs)
@@ -51,48 +49,41 @@ class Notebook:
 
     def pixels(self, n, seed):
         """n generic binary images, (n, Ddata)."""
-        return (self.numbers(n, Ddata, seed=seed, dtype=torch.float32) > 0.6).float()
-
-    def replaced(self, **values):
-        """A context in which the notebook's functions find these under the names given."""
-        return mock.patch.dict(self.namespace, values)
+        return (self.numbers(n, reference.Ddata, seed=seed, dtype=torch.float32) > 0.6).float()
 
     def alone(self, name, **networks):
-        """A context in which only this function is the student's, and all others are correct.
+        """A context in which this function is the student's, and those that it calls are correct.
 
-        It is the context of functions that find others under the names that the text fixes, and
-        call them as it says; any other call reaches the student's own.
+        It finds them under the names that the text fixes. Called in another way than the text
+        says, they are the student's own.
         """
-        decoder = networks.get("decoder", self.namespace.get("decoder"))
-        others = reference.functions(decoder)
-        others.pop(name, None)
-        stand_ins = {
-            other: stand_in(function, self.namespace.get(other))
-            for other, function in others.items()
-        }
-        return self.replaced(**stand_ins, **networks)
+        decoder = networks.get("decoder") or self.namespace.get("decoder")
+        correct = reference.functions(decoder)
+        correct.pop(name, None)
+        stand_ins = {n: either(f, self.namespace.get(n)) for n, f in correct.items()}
+        return mock.patch.dict(self.namespace, {**stand_ins, **networks})
 
 
-def stand_in(correct, own):
-    """The correct function, but the student's own where it is called with other arguments."""
+def either(correct, own):
+    """The correct function, or the student's own where the arguments are not those of the text."""
     signature = inspect.signature(correct)
 
     @functools.wraps(correct)
-    def either(*args, **kwargs):
+    def function(*args, **kwargs):
         try:
             signature.bind(*args, **kwargs)
         except TypeError:
             return (own or correct)(*args, **kwargs)
         return correct(*args, **kwargs)
 
-    return either
+    return function
 
 
 # Files that were edited ------------------------------------------------------------------------
 
 
 def require_reloaded(function):
-    """Refuse to judge a function whose file has another version of it than the one loaded.
+    """Refuse to judge a function whose file holds another version of it than the one loaded.
 
     Where an edited file cannot be reloaded, autoreload says so and goes on with the old code.
     """
@@ -103,27 +94,27 @@ def require_reloaded(function):
     if not file.is_file():
         return
     try:
-        module = compile(file.read_bytes(), file, "exec", dont_inherit=True)
+        written = compile(file.read_bytes(), file, "exec", dont_inherit=True)
     except SyntaxError as error:
         raise CheckFailed(
-            f"{file.name}, line {error.lineno}: {error.msg}. Python cannot read the file, and the "
-            "notebook still has it as it was before: mend this line, and run the check again."
+            f"{file.name}, line {error.lineno}: {error.msg}. The notebook still has the file as it "
+            "was before: mend this line, and run the check again."
         ) from None
-    written = [c for c in constants(module, CodeType) if c.co_name == function.__name__]
-    if written and all(fingerprint(c) != fingerprint(function.__code__) for c in written):
+    versions = [what_it_does(c) for c in inner_codes(written) if c.co_name == function.__name__]
+    if versions and what_it_does(function.__code__) not in versions:
         raise CheckFailed(
-            f"{file.name} could not be reloaded after it was changed, and the notebook still has "
-            f"{function.__name__} as it was before: mend what stops it (run `import {file.stem}` "
-            "in a new notebook to see), or restart the kernel."
+            f"{file.name} could not be reloaded after a change: the notebook still has the "
+            f"{function.__name__} of before. Mend the error that is shown above the output of a "
+            "cell, or restart the kernel."
         )
 
 
-def constants(code, kind):
-    return [constant for constant in code.co_consts if isinstance(constant, kind)]
+def inner_codes(code):
+    return [constant for constant in code.co_consts if isinstance(constant, CodeType)]
 
 
-def fingerprint(code):
-    """What a function does, wherever in its file it stands."""
+def what_it_does(code):
+    """A function's code, wherever in its file it stands."""
     plain = [c for c in code.co_consts if not isinstance(c, CodeType | frozenset)]
-    inner = [fingerprint(c) for c in constants(code, CodeType)]
+    inner = [what_it_does(c) for c in inner_codes(code)]
     return code.co_code, repr(plain), code.co_names, code.co_varnames, inner

@@ -1,7 +1,7 @@
 """Correct versions of what the assignment asks for.
 
-A check compares with them, in double precision. And while it looks at one function of the student's,
-they stand in for the others, so that one mistake fails one check.
+A check compares with them, in double precision; and they stand in for the student's own functions
+while it looks at another one, so that one mistake fails one check.
 """
 
 import torch
@@ -27,12 +27,6 @@ def sample_gaussian(mean, log_std, generator=None):
     return mean + log_std.exp() * noise
 
 
-def sample_bernoulli(mean, generator=None):
-    require_floats(mean=mean)
-    noise = torch.rand(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
-    return (noise < mean).to(mean.dtype)
-
-
 def log_prior(z):
     require_last_dimension("log_prior", z, Dz)
     return gaussian_log_density(z, torch.zeros_like(z), torch.zeros_like(z)).sum(dim=-1)
@@ -44,12 +38,12 @@ def log_q(z, q_mean, q_log_std):
 
 
 def kl_divergence(q_mean, q_log_std):
-    """KL(q || prior) of each digit, in closed form."""
+    """KL(q || p(z)) of each digit, in closed form."""
     return (q_mean**2 + torch.exp(2 * q_log_std) - 1 - 2 * q_log_std).sum(dim=-1) / 2
 
 
-def functions(decoder=None):
-    """All of them by the names that the text fixes, with this decoder."""
+def functions(decoder):
+    """Those that others are built on, by the names that the text fixes, with this decoder."""
 
     def log_likelihood(x, z):
         return bernoulli_log_density(x, decoder(z)).sum(dim=-1)
@@ -57,13 +51,13 @@ def functions(decoder=None):
     def joint_log_density(x, z):
         return log_prior(z) + log_likelihood(x, z)
 
-    helpers = bernoulli_log_density, gaussian_log_density, sample_gaussian, sample_bernoulli
+    helpers = bernoulli_log_density, gaussian_log_density, sample_gaussian
     parts = log_prior, log_likelihood, joint_log_density, log_q
     return {function.__name__: function for function in helpers + parts}
 
 
 def require_floats(**arguments):
-    """As vae_helpers.py requires it, so that nothing passes a check and fails afterwards."""
+    """As vae_helpers.py does, so that nothing passes a check and fails in the notebook."""
     for name, value in arguments.items():
         if not (torch.is_tensor(value) and value.is_floating_point()):
             kind = getattr(value, "dtype", type(value).__name__)
@@ -71,7 +65,8 @@ def require_floats(**arguments):
 
 
 def require_last_dimension(name, value, n):
-    if not torch.is_tensor(value) or value.shape[-1:] != (n,):
-        shape = tuple(getattr(value, "shape", ()))
+    shape = tuple(getattr(value, "shape", ()))
+    if shape[-1:] != (n,):
         question = "Are x and z exchanged?" if shape[-1:] in [(Dz,), (Ddata,)] else ""
-        raise CheckFailed(f"{name} is given the shape {shape}, expected (B, {n}). {question}")
+        given = f"{name} is given the shape {shape}, expected (B, {n})."
+        raise CheckFailed(f"{given} {question}".strip())
