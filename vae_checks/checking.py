@@ -59,6 +59,11 @@ def is_blank(value):
     return value is None or value is ...
 
 
+def require(passed, diagnosis):
+    if not passed:
+        raise CheckFailed(diagnosis.strip())
+
+
 # Comparing -----------------------------------------------------------------------------------
 
 
@@ -67,21 +72,11 @@ def same(a, b, tolerance=1e-4):
     return a.shape == b.shape and ((a - b).abs() <= tolerance * (1 + b.abs())).all().item()
 
 
-def require(passed, verdict, diagnosis):
-    """Print the verdict, or raise the diagnosis."""
-    if not passed:
-        raise CheckFailed(diagnosis.strip())
-    print("ok:", verdict)
-
-
 def require_shape(name, got, shape, question=""):
-    if is_blank(got):
-        raise CheckFailed(f"{name}: got {got}: is it not written yet, or is a return missing?")
-    if not torch.is_tensor(got):
-        raise CheckFailed(f"{name}: got a {type(got).__name__}, expected a tensor.")
-    if got.shape != torch.Size(shape):
-        shapes = f"{name}: got the shape {tuple(got.shape)}, expected {tuple(shape)}."
-        raise CheckFailed(f"{shapes} {question}".strip())
+    require(not is_blank(got), f"{name}: got {got}. Is it not written yet, or is a return missing?")
+    require(torch.is_tensor(got), f"{name}: got a {type(got).__name__}, expected a tensor.")
+    shapes = f"got the shape {tuple(got.shape)}, expected {tuple(shape)}"
+    require(got.shape == torch.Size(shape), f"{name}: {shapes}. {question}")
 
 
 def require_values(name, got, exact, mistakes={}, otherwise=""):
@@ -90,11 +85,12 @@ def require_values(name, got, exact, mistakes={}, otherwise=""):
     mistakes: a question about each mistake, with the values that it leads to.
     """
     require_shape(name, got, exact.shape, SUMMED)
-    if same(got, exact):
-        return print(f"ok: {name} has the correct values")
     worst = (got - exact).abs().nan_to_num(math.inf, math.inf).argmax()
-    found = f"got {got.flatten()[worst]:.6g}, expected {exact.flatten()[worst]:.6g}."
-    raise CheckFailed(f"{name}: {found} {explanation(got, exact, mistakes) or otherwise}".strip())
+    values = f"got {got.flatten()[worst]:.6g}, expected {exact.flatten()[worst]:.6g}"
+    if not same(got, exact):
+        question = explanation(got, exact, mistakes) or otherwise
+        raise CheckFailed(f"{name}: {values}. {question}".strip())
+    print(f"ok: {name} has the correct values")
 
 
 def explanation(got, exact, mistakes):
@@ -107,10 +103,9 @@ def explanation(got, exact, mistakes):
     difference, ratio = (got - exact).double(), (got / exact).double()
     if same(difference, difference.mean().expand_as(got)):
         n = abs(difference.mean().item()) / HALF_LOG_2PI
-        if round(n) and abs(n - round(n)) < 1e-3:
-            times = "" if round(n) == 1 else f"{round(n)} times "
-            return f"The difference is {times}1/2 log(2 pi): is the normalizing constant correct?"
-        return "The difference is the same everywhere: is a constant wrong?"
+        if abs(n - 1) < 1e-3:
+            return "The difference is 1/2 log(2 pi): did you leave out the normalizing constant?"
+        return f"The difference is {n:.4g} times 1/2 log(2 pi) everywhere: is a constant wrong?"
     if same(ratio, ratio.mean().expand_as(got)):
         return f"It is {ratio.mean():.4g} times as large everywhere: is a factor wrong?"
     return ""
@@ -118,33 +113,26 @@ def explanation(got, exact, mistakes):
 
 def require_gradients(name, got, exact, **arguments):
     """Compare the gradients with respect to the arguments with those of the exact values."""
-    require(
-        got.requires_grad,
-        f"{name} can be differentiated",
-        f"{name}: got no gradient. Is it cut off by detach, no_grad or item?",
-    )
-    for argument, values in arguments.items():
-        found, expected = (gradients_of(v.sum(), [values])[0] for v in (got, exact))
+    cut = "Is it cut off by detach, no_grad or item?"
+    require(got.requires_grad, f"{name}: the values are correct, but have no gradient. {cut}")
+    for argument, at in arguments.items():
+        found, expected = (gradients_of(v.sum(), [at])[0] for v in (got, exact))
         worst = (found - expected).abs().nan_to_num(math.inf).argmax()
-        at, found_there, expected_there = (
-            t.flatten()[worst].item() for t in (values, found, expected)
-        )
+        place, slope, right = (t.flatten()[worst].item() for t in (at, found, expected))
         question = f"Is {argument} detached or clamped there?"
-        if math.isnan(found_there):
+        if math.isnan(slope):
             question = "Does torch.where, or a factor 0, meet an infinite derivative there?"
         require(
             same(found, expected),
-            f"its gradient with respect to {argument} is correct",
-            f"{name}: the values are correct, but at {argument} = {at:.4g} the gradient with "
-            f"respect to {argument} is {found_there:.4g}, expected {expected_there:.4g}. "
-            + question,
+            f"{name}: the values are correct, but at {argument} = {place:.4g} the gradient with "
+            f"respect to {argument} is {slope:.4g}, expected {right:.4g}. {question}",
         )
+    print(f"ok: its gradient with respect to {', '.join(arguments)} is correct")
 
 
 def gradients_of(value, variables):
     """The gradient of value with respect to each variable, zero where they are not connected."""
     if not value.requires_grad:
         return [torch.zeros_like(v) for v in variables]
-    return torch.autograd.grad(
-        value, variables, allow_unused=True, retain_graph=True, materialize_grads=True
-    )
+    options = {"allow_unused": True, "retain_graph": True, "materialize_grads": True}
+    return torch.autograd.grad(value, variables, **options)

@@ -13,6 +13,7 @@ from .library import NoLibraryProbability
 from .reference import Ddata, Dh, Dz, require_last_dimension
 
 SIZES = {"decoder": (Dz, Ddata), "encoder": (Ddata, 2 * Dz)}
+OUTPUTS = {"decoder": ["decoder(z)"], "encoder": ["q_mean", "q_log_std"]}
 
 
 # Copies with other weights, for the checks of what is built on the networks ---------------------
@@ -33,24 +34,37 @@ class OwnNetwork(nn.Module):
 def like_the_students(notebook, name):
     """A copy of the student's network, or one of our own where theirs is not fit to build on."""
     network, (n_in, n_out) = notebook.namespace.get(name), SIZES[name]
-    if isinstance(network, nn.Module):
-        network = copied(network).requires_grad_()
-        try:
-            outputs = network(notebook.numbers(3, n_in, seed=1050).float())
-            outputs = outputs if name == "encoder" else (outputs,)
-            if all(o.shape == (3, n_out / len(outputs)) and o.requires_grad for o in outputs):
-                return network
-        except Exception:  # whatever a student's forward raises; the network's own check shows it
-            pass
+    v = notebook.numbers(3, n_in, seed=1050).float()
+    try:
+        copy_of_it = copied(network).requires_grad_()
+        outputs, again = (values_of(copy_of_it(v)) for _ in range(2))
+        if outputs.shape == (3, n_out) and outputs.requires_grad and same(outputs, again):
+            pair = name == "decoder" or len(copy_of_it(v)) == 2
+            if pair and sum(p.numel() for p in copy_of_it.parameters()):
+                return copy_of_it
+    except Exception:  # whatever a student's network raises; the network's own check shows it
+        pass
     return OwnNetwork(n_in, n_out).to(notebook.DEVICE)
+
+
+def values_of(outputs):
+    """The outputs of a network as one tensor, (B, n_out)."""
+    return outputs if torch.is_tensor(outputs) else torch.cat([*outputs], dim=-1)
 
 
 def copied(network):
     """A deep copy, also of a network that was compiled, or that keeps what it computed."""
     network = getattr(network, "_orig_mod", network)
     kept = [value for module in network.modules() for value in vars(module).values()]
+    kept += [part for value in kept if isinstance(value, tuple | list) for part in value]
     results = [value for value in kept if torch.is_tensor(value) and not value.is_leaf]
     return copy.deepcopy(network, {id(value): value.detach() for value in results})
+
+
+def kind(p, n_in):
+    """Which part of a network with n_in inputs a parameter is, by its shape."""
+    layer = "hidden" if n_in in p.shape or p.numel() == Dh else "last"
+    return f"{layer} {'weights' if p.numel() > max(p.shape) else 'bias'}"
 
 
 def other_weights(notebook, name, seed, inputs=1.0, outputs=1.0, seen=None):
@@ -110,37 +124,34 @@ def encoder(notebook):
 
 def require_network(notebook, name, v):
     network, (n_in, n_out) = getattr(notebook, name), SIZES[name]
-    if not isinstance(network, nn.Module):
-        what = "a class: make an object of it" if inspect.isclass(network) else "none"
-        raise CheckFailed(
-            f"{name} must be a module (an nn.Sequential, or an object of a class derived from "
-            f"nn.Module), so that {name}.parameters() can go to the optimizer; it is {what}."
-        )
-    if not all(p.requires_grad for p in network.parameters()):
-        raise CheckFailed(f"{name}: it cannot be trained, requires_grad is off. Did you switch it off?")
+    what = "a class: make an object of it" if inspect.isclass(network) else "none"
+    require(
+        isinstance(network, nn.Module),
+        f"{name} must be a module (an nn.Sequential, or an object of a class derived from "
+        f"nn.Module), so that {name}.parameters() can go to the optimizer; it is {what}.",
+    )
+    frozen = f"{name}: got parameters with requires_grad off, which cannot be trained. Why is it?"
+    require(all(p.requires_grad for p in network.parameters()), frozen)
     with NoLibraryProbability(name):
         outputs = network(v)
         if name == "decoder":
-            outputs = {"decoder(z)": outputs}
-        elif isinstance(outputs, tuple | list) and len(outputs) == 2:
-            outputs = dict(zip(["q_mean", "q_log_std"], outputs))
-        else:
+            outputs = [outputs]
+        elif not (isinstance(outputs, tuple | list) and len(outputs) == 2):
+            got = f"a {type(outputs).__name__}" if outputs is not None else "None"
             raise CheckFailed(
-                f"encoder(x): got {f'a {type(outputs).__name__}' if outputs is not None else None},"
-                " expected the pair q_mean, q_log_std. Does forward end in return q_mean, "
-                "q_log_std, or is it not written yet?"
+                f"encoder(x): got {got}, expected the pair q_mean, q_log_std. Does forward end in "
+                "return q_mean, q_log_std, or is it not written yet?"
             )
-        for output_name, output in outputs.items():
-            shape, question = (7, n_out // len(outputs)), "Is it split along the wrong dimension?"
-            require_shape(output_name, output, shape, question)
-            require(
-                output.requires_grad,
-                f"{output_name} has the shape (B, {shape[1]}) and can be differentiated",
-                f"{output_name}: got no gradient. Is it cut off by detach or no_grad?",
-            )
+        for output_name, output in zip(OUTPUTS[name], outputs):
+            shape = (7, n_out // len(outputs))
+            require_shape(output_name, output, shape, "Is it split along the wrong dimension?")
+            cut = f"{output_name}: got no gradient. Is it cut off by detach or no_grad?"
+            require(output.requires_grad, cut)
+        print(
+            f"ok: {' and '.join(OUTPUTS[name])} can be differentiated, in the shape (B, {shape[1]})"
+        )
         tanh_layers(network, name)
-    print(f"ok: the layers of the {name} have {n_in}, {Dh} and {n_out} units")
-    print("ok: its hidden units are tanh of a linear layer, its outputs linear in them")
+    print(f"ok: {name} has {n_in} inputs, {Dh} tanh units and {n_out} outputs linear in them")
 
 
 class Layers(NamedTuple):
@@ -150,6 +161,26 @@ class Layers(NamedTuple):
     b1: torch.Tensor
     w2: torch.Tensor
     b2: torch.Tensor
+
+
+def layers_of(parameters, name, tensors=None):
+    """The layers made of the parameters, or of tensors (their gradients) in place of them."""
+    n_in, n_out = SIZES[name]
+    n, expected = sum(p.numel() for p in parameters), (n_in + 1) * Dh + (Dh + 1) * n_out
+    require(
+        n == expected,
+        f"{name}: got {n:,} parameters, expected {expected:,} for {n_in}, {Dh} and {n_out} units. "
+        "Is there another layer, another width, or is a bias left out?",
+    )
+    parts = {"hidden weights": [], "hidden bias": [], "last weights": [], "last bias": []}
+    for p, t in zip(parameters, tensors or parameters):
+        t = t.squeeze()
+        n_columns = n_in if n_in in p.shape else Dh  # nn.Linear's; by hand they may be the rows
+        parts[kind(p, n_in)].append(t.T if t.dim() == 2 and t.shape[1] != n_columns else t)
+    layers = Layers(*(torch.cat(part) if part else torch.empty(0) for part in parts.values()))
+    shapes = [(Dh, n_in), (Dh,), (n_out, Dh), (n_out,)]
+    require([t.shape for t in layers] == shapes, f"{name}: its parameters do not make two layers.")
+    return layers
 
 
 def tanh_layers(network, name):
@@ -162,81 +193,54 @@ def tanh_layers(network, name):
     name: decoder or encoder. Raises: CheckFailed, which says what is different.
     """
     n_in, _ = SIZES[name]
-    trained = layers_of([*network.parameters()], name)
+    w1, b1, w2, b2 = (t.detach() for t in layers_of([*network.parameters()], name))
     network = copied(network)
     parameters = [*network.parameters()]
-    noise = torch.Generator(parameters[0].device).manual_seed(1051)
-    inputs = torch.randn(6, n_in, generator=noise, device=noise.device)
+    noise = torch.Generator(w1.device).manual_seed(1051)
+    inputs = torch.randn(6, n_in, generator=noise, device=w1.device)
     inputs[0], inputs[1] = 0, 1
     for p in parameters:
         scale = {"hidden weights": 1 / math.sqrt(n_in), "last weights": 1 / math.sqrt(Dh)}
         p.data.normal_(0, scale.get(kind(p, n_in), 1.0), generator=noise)
 
     def outputs(v=inputs):
-        found = network(v)
-        return found if torch.is_tensor(found) else torch.cat([*found], dim=-1)
+        return values_of(network(v))
 
-    if not same(outputs(), outputs()):
-        raise CheckFailed(f"{name}: the same inputs give other outputs each time. Is that dropout?")
-    if not same(outputs()[2:4], outputs(inputs[2:4]), 1e-3):
-        raise CheckFailed(f"{name}: its outputs depend on the rest of the batch. Which line does?")
-    before = torch.stack([first_inputs(outputs, i, 0, parameters, name) for i in range(3)])
-    first_inputs(outputs, 2, -1, parameters, name)
-    shift, factor = before[0], before[1] - before[0]
-    if not same(before, shift + factor * inputs[:3], 1e-3):
-        raise CheckFailed(f"{name}: its first layer is given something else than its inputs. What?")
+    random = f"{name}: the same inputs give other outputs each time. Is there a dropout in it?"
+    require(same(outputs(), outputs()), random)
+    batch = (
+        f"{name}: the outputs for one input depend on the rest of the batch. Which line does it?"
+    )
+    require(same(outputs()[2:4], outputs(inputs[2:4]), 1e-3), batch)
+    given = [first_inputs(outputs, i, k, parameters, name) for i, k in ((0, 0), (1, 0), (2, -1))]
+    shift, factor = given[0], given[1] - given[0]
+    changed = f"{name}: its first layer is not given its inputs. What is done to them before it?"
+    require(same(given[2], shift + factor * inputs[2], 1e-3), changed)
     layers = layers_of(parameters, name)
     hidden = torch.tanh((shift + factor * inputs) @ layers.w1.T + layers.b1)
-    found = outputs()
-    order, after_factor, after_shift = output_map(outputs, parameters, name)
-    if not same(
-        found, after_factor * (hidden @ layers.w2.T + layers.b2)[:, order] + after_shift, 1e-3
-    ):
-        raise CheckFailed(f"{name}: its outputs are not a linear layer of its hidden units.")
-    w1, b1, w2, b2 = (t.detach() for t in trained)
-    w2, b2 = after_factor[:, None] * w2[order], after_factor * b2[order] + after_shift
+    found, last = outputs(), hidden @ layers.w2.T + layers.b2
+    order, factor_after, shift_after = output_map(outputs, parameters, name)
+    linear = f"{name}: its outputs are not a linear layer of its hidden units. What comes between?"
+    require(same(found, factor_after * last[:, order] + shift_after, 1e-3), linear)
+    w2, b2 = factor_after[:, None] * w2[order], factor_after * b2[order] + shift_after
     return Layers(w1 * factor, b1 + w1 @ shift, w2, b2)
 
 
-def kind(p, n_in):
-    """Which part of a network with n_in inputs a parameter is, by its shape."""
-    layer = "hidden" if n_in in p.shape or p.numel() == Dh else "last"
-    return f"{layer} {'weights' if p.numel() > max(p.shape) else 'bias'}"
-
-
-def layers_of(tensors, name, parameters=None):
-    """The layers made of the parameters, or of their gradients."""
-    n_in, n_out = SIZES[name]
-    parameters = tensors if parameters is None else parameters
-    n, expected = sum(p.numel() for p in parameters), (n_in + 1) * Dh + (Dh + 1) * n_out
-    if n != expected:
-        raise CheckFailed(
-            f"{name}: got {n:,} parameters, expected {expected:,} for layers of {n_in}, {Dh} and "
-            f"{n_out} units. Is there another layer, another width, or is a bias left out?"
-        )
-    parts = {"hidden weights": [], "hidden bias": [], "last weights": [], "last bias": []}
-    for t, p in zip(tensors, parameters):
-        t = t.squeeze()
-        n_columns = n_in if n_in in p.shape else Dh  # as nn.Linear has them, or the other way round
-        parts[kind(p, n_in)].append(t.T if t.dim() == 2 and t.shape[1] != n_columns else t)
-    w1, b1, w2, b2 = (torch.cat(part) if part else torch.empty(0) for part in parts.values())
-    if (w1.shape, b1.shape, w2.shape, b2.shape) != ((Dh, n_in), (Dh,), (n_out, Dh), (n_out,)):
-        shapes = [tuple(p.shape) for p in parameters]
-        raise CheckFailed(f"{name}: parameters of the shapes {shapes} do not make its two layers.")
-    return Layers(w1, b1, w2, b2)
-
-
-ACTIVATIONS = {
+FUNCTIONS = {
     "ReLU": torch.relu,
     "a sigmoid": torch.sigmoid,
-    "no activation at all": lambda v: v,
+    "exp": torch.exp,
+    "softplus": nn.functional.softplus,
+    "tanh": torch.tanh,
     "tanh twice": lambda v: torch.tanh(torch.tanh(v)),
     "softsign": nn.functional.softsign,
-    "softplus": nn.functional.softplus,
     "GELU": nn.functional.gelu,
-    "ELU": nn.functional.elu,
-    "leaky ReLU": nn.functional.leaky_relu,
+    "nothing": lambda v: v,
 }
+
+
+def function_between(before, after, otherwise):
+    return next((n for n, f in FUNCTIONS.items() if same(after, f(before), 1e-3)), otherwise)
 
 
 def first_inputs(outputs, i, k, parameters, name):
@@ -245,30 +249,15 @@ def first_inputs(outputs, i, k, parameters, name):
     It is found by the gradient of the k-th output: with respect to the weights of a layer it is
     what the layer is given, times the gradient with respect to the layer's bias.
     """
-    slopes = layers_of(gradients_of(outputs()[i, k], parameters), name, parameters)
+    slopes = layers_of(parameters, name, gradients_of(outputs()[i, k], parameters))
     unit, output = slopes.b1.abs().argmax(), slopes.b2.abs().argmax()
-    if slopes.b1[unit] == 0 or slopes.b2[output] == 0:
-        output_name = {"decoder": "decoder(z)", "encoder": "q_log_std" if k else "q_mean"}[name]
-        raise CheckFailed(
-            f"{output_name}: no gradient reaches its layers. Is it cut off or clamped?"
-        )
+    cut = f"{OUTPUTS[name][k]}: no gradient reaches its layers. Is it cut off, clamped or constant?"
+    require(slopes.b1[unit] != 0 and slopes.b2[output] != 0, cut)
     given, hidden = slopes.w1[unit] / slopes.b1[unit], slopes.w2[output] / slopes.b2[output]
     layers = layers_of(parameters, name)
-    linear = layers.w1 @ given + layers.b1
-    if not same(hidden, torch.tanh(linear), 1e-3):
-        found = [a for a, function in ACTIVATIONS.items() if same(hidden, function(linear), 1e-3)]
-        found = found[0] if found else "something else"
-        raise CheckFailed(f"{name}: between its layers is {found}, expected tanh, once.")
+    between = function_between(layers.w1 @ given + layers.b1, hidden, "something else")
+    require(between == "tanh", f"{name}: between its layers is {between}, expected tanh, once.")
     return given
-
-
-SQUASHES = {
-    "exp": torch.exp,
-    "softplus": nn.functional.softplus,
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "ReLU": torch.relu,
-}
 
 
 @torch.no_grad()
@@ -278,7 +267,7 @@ def output_map(outputs, parameters, name):
     With all weights at 0 the last layer is its bias, which is set to numbers that are known.
     """
     n_in, n_out = SIZES[name]
-    biases = [p for p in parameters if kind(p, n_in) == "last bias"]
+    biases = [p.zero_() for p in parameters if kind(p, n_in) == "last bias"]
     for p in parameters:
         p.zero_()
 
@@ -291,24 +280,19 @@ def output_map(outputs, parameters, name):
     shift = at(0 * one)
     factor = at(one) - shift
     ts = torch.tensor([-90.0, -20, -2, 0.3, 4, 20, 90], device=one.device)
-    curves = torch.stack([at(t * one) for t in ts])
-    lines = shift + ts[:, None] * factor
-    bent = ((curves - lines).abs().nan_to_num(math.inf) > 1e-3 * (1 + lines.abs())).any(dim=0)
-    if bent.any() or (factor == 0).any():
-        k = (bent | (factor == 0)).int().argmax()
-        output_name = {"decoder": "decoder(z)", "encoder": "q_log_std" if k >= Dz else "q_mean"}
-        squashes = [s for s, f in SQUASHES.items() if same(curves[2:5, k], f(ts[2:5]))]
-        raise CheckFailed(
-            f"{output_name[name]}: where the last layer gives -90 and 90, got {curves[0, k]:.4g} "
-            f"and {curves[-1, k]:.4g}, expected nothing after that layer. Did you apply "
-            f"{squashes[0] if squashes else 'a clamp or an activation'} to it?"
-        )
+    curves, lines = torch.stack([at(t * one) for t in ts]), shift + ts[:, None] * factor
+    wrong = ~((curves - lines).abs() < 1e-3 * (1 + lines.abs())).all(dim=0) | (factor == 0)
+    k = wrong.int().argmax()
+    which = OUTPUTS[name][k * len(OUTPUTS[name]) // n_out]
+    after = function_between(ts[2:5], curves[2:5, k], "a clamp or an activation")
+    require(
+        not wrong.any(),
+        f"{which}: where the last layer gives -90 and 90, got {curves[0, k]:.4g} and "
+        f"{curves[-1, k]:.4g}, expected these. Is {after} applied to it?",
+    )
     known = 1.0 + torch.randperm(n_out, device=one.device)
     found = (at(known) - shift) / factor
     order = known.argsort()[(found.round().long() - 1).clamp(0, n_out - 1)]
-    if not same(found, known[order]) or len(order.unique()) < n_out:
-        raise CheckFailed(
-            f"{name}: some of its outputs are the same, or mixed. Is one layer, or one column of "
-            f"it, used for both {'q_mean and q_log_std' if name == 'encoder' else 'of two pixels'}?"
-        )
+    shared = f"{name}: outputs are shared or mixed. Is the same layer, or column of it, used twice?"
+    require(same(found, known[order]) and len(order.unique()) == n_out, shared)
     return order, factor, shift

@@ -1,6 +1,5 @@
 """The notebook as the checks see it: the student's names, numbers to try them with, stand-ins."""
 
-import functools
 import inspect
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -10,7 +9,7 @@ import torch
 from torch import nn
 
 from . import reference
-from .checking import CheckFailed, is_blank
+from .checking import CheckFailed, is_blank, require
 from .library import NoLibraryProbability
 
 
@@ -24,11 +23,10 @@ class Notebook:
         self.namespace = namespace
 
     def __getattr__(self, name):
-        if name not in self.namespace:
-            raise CheckFailed(f"{name} is not defined: write it, or run the cell that defines it.")
+        missing = f"{name} is not defined: write it, or run the cell that defines it."
+        require(name in self.namespace, missing)
         value = self.namespace[name]
-        if is_blank(value):
-            raise CheckFailed(f"{name} is not written yet.")
+        require(not is_blank(value), f"{name} is not written yet.")
         if isinstance(value, nn.Module) or inspect.isclass(value) or not callable(value):
             return value
         require_reloaded(value)
@@ -59,8 +57,7 @@ class Notebook:
         """
         decoder = networks.get("decoder") or self.namespace.get("decoder")
         correct = reference.functions(decoder)
-        correct.pop(name, None)
-        stand_ins = {n: either(f, self.namespace.get(n)) for n, f in correct.items()}
+        stand_ins = {n: either(f, self.namespace.get(n)) for n, f in correct.items() if n != name}
         return mock.patch.dict(self.namespace, {**stand_ins, **networks})
 
 
@@ -68,18 +65,14 @@ def either(correct, own):
     """The correct function, or the student's own where the arguments are not those of the text."""
     signature = inspect.signature(correct)
 
-    @functools.wraps(correct)
     def function(*args, **kwargs):
         try:
             signature.bind(*args, **kwargs)
         except TypeError:
-            return (own or correct)(*args, **kwargs)
+            return own(*args, **kwargs)
         return correct(*args, **kwargs)
 
     return function
-
-
-# Files that were edited ------------------------------------------------------------------------
 
 
 def require_reloaded(function):
@@ -94,27 +87,21 @@ def require_reloaded(function):
     if not file.is_file():
         return
     try:
-        written = compile(file.read_bytes(), file, "exec", dont_inherit=True)
+        module = compile(file.read_bytes(), file, "exec", dont_inherit=True)
     except SyntaxError as error:
-        raise CheckFailed(
-            f"{file.name}, line {error.lineno}: {error.msg}. The notebook still has the file as it "
-            "was before: mend this line, and run the check again."
-        ) from None
-    versions = [what_it_does(c) for c in inner_codes(written) if c.co_name == function.__name__]
-    if versions and what_it_does(function.__code__) not in versions:
-        raise CheckFailed(
-            f"{file.name} could not be reloaded after a change: the notebook still has the "
-            f"{function.__name__} of before. Mend the error that is shown above the output of a "
-            "cell, or restart the kernel."
-        )
-
-
-def inner_codes(code):
-    return [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+        where = f"{file.name}, line {error.lineno}: {error.msg}"
+        raise CheckFailed(f"{where}. Mend it: until then the file is used as it was.") from None
+    written = [c for c in module.co_consts if isinstance(c, CodeType)]
+    written = [what_it_does(c) for c in written if c.co_name == function.__name__]
+    require(
+        not written or what_it_does(function.__code__) in written,
+        f"{file.name} could not be reloaded after a change: {function.__name__} is still the one "
+        "of before. Mend the error that the last cells show, or restart the kernel.",
+    )
 
 
 def what_it_does(code):
     """A function's code, wherever in its file it stands."""
     plain = [c for c in code.co_consts if not isinstance(c, CodeType | frozenset)]
-    inner = [what_it_does(c) for c in inner_codes(code)]
+    inner = [what_it_does(c) for c in code.co_consts if isinstance(c, CodeType)]
     return code.co_code, repr(plain), code.co_names, code.co_varnames, inner

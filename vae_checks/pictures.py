@@ -3,7 +3,7 @@
 import torch
 from IPython.utils.capture import capture_output
 
-from .checking import CheckFailed, require, require_shape, require_values
+from .checking import require, require_shape, require_values
 from .reference import Ddata, Dz
 from .samplers import bernoulli_sampler, gaussian_sampler
 
@@ -12,11 +12,8 @@ def array(notebook, name, shape, question=""):
     """The notebook's tensor of this name, which must have this shape and can be drawn."""
     tensor = getattr(notebook, name)
     require_shape(name, tensor, shape, question)
-    if tensor.requires_grad:
-        raise CheckFailed(
-            f"{name} carries a gradient, and matplotlib cannot draw that. Is it computed inside "
-            "`with torch.no_grad():`?"
-        )
+    gradient = "carries a gradient, which cannot be drawn. Is it inside `with torch.no_grad():`?"
+    require(not tensor.requires_grad, f"{name} {gradient}")
     return tensor.to(notebook.DEVICE)
 
 
@@ -50,10 +47,10 @@ def codes(notebook):
     labels, expected = torch.as_tensor(notebook.labels).cpu(), notebook.digits.train_labels[:n]
     require(
         torch.equal(labels, expected),
-        "labels belong to the same digits as means",
         f"labels: got {labels.flatten()[:8].tolist()}..., expected {expected[:8].tolist()}.... Are "
         "they of other digits than the first BS, or in another order?",
     )
+    print("ok: labels belong to the same digits")
 
 
 def prior_samples(notebook):
@@ -62,10 +59,10 @@ def prior_samples(notebook):
     n_values, square = len(codes.unique()), (codes**2).mean()
     require(
         ((codes < 0) | (codes > 1)).any() and 0.125 < square < 3.25 and n_values == 20,
-        "prior_codes look like draws from the prior",
         f"prior_codes: got {n_values} different numbers with the mean square {square:.3g}, expected"
         " 20 and about 1. Did you use torch.rand for torch.randn, or repeat codes?",
     )
+    print("ok: prior_codes look like draws from the prior")
     means, expected = array(notebook, "prior_means", (10, Ddata)), decoded(notebook, codes)
     require_means("prior_means", means, expected)
     binary_samples(notebook, "prior_samples", means[:, None].expand(10, 3, Ddata))
@@ -85,7 +82,6 @@ def reconstructions(notebook):
     require(
         all((digits == original).all(dim=1).any() for original in originals)
         and len(originals.unique(dim=0)) == 4,
-        "originals are four of the binarized digits",
         "originals: expected four different digits of binarized_mnist. Are they grey or held out?",
     )
     codes = array(notebook, "codes", (4, 2, Dz))
@@ -95,7 +91,6 @@ def reconstructions(notebook):
     if is_correct(gaussian_sampler, notebook):
         require(
             1 < (noise**2).sum() < 60 and len(noise.round(decimals=4).unique()) > 12,
-            "codes are two draws from q(z | x) for each digit",
             f"codes: (codes - mean) / exp(log_std) has the mean square {(noise**2).mean():.3g}, "
             "expected about 1, and other noise in each. Is it mean + exp(log_std) * noise, twice?",
         )
@@ -112,7 +107,6 @@ def binary_samples(notebook, name, means):
         return
     require(
         ((samples == 0) | (samples == 1)).all(),
-        f"{name} are zeros and ones",
         f"{name}: got numbers between 0 and 1, expected 0 or 1. Are these the means?",
     )
     residuals, variances = samples - means, means * (1 - means)
@@ -136,9 +130,9 @@ def binary_samples(notebook, name, means):
         and own_score > -6
         and ((0.4 < surprise) & (surprise < 2)).all()
         and correlations < 0.3,
-        f"{name} are draws with those means",
         f"{name}: these are not independent draws with those means. {question}",
     )
+    print(f"ok: {name} are draws with those means")
 
 
 def turned(what, t):

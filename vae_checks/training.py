@@ -124,23 +124,24 @@ def train(notebook):
     Adam moves them. Digits count as trained on where the gradient of their loss is taken.
     """
     training = watched_training(notebook)
-    if is_blank(training.history) and not len(training.seen):
-        raise CheckFailed("train is not written yet: it takes no gradient and returns nothing.")
+    written = len(training.seen) or not is_blank(training.history)
+    require(written, "train is not written yet: it takes no gradient and returns nothing.")
     for name, move in training.moves.items():
         require(
             (move != 0).all(),
-            f"train changes every parameter of the {name}",
             f"train: parameters of the {name} do not change. Are they in the optimizer, does each "
             "step come after backward and before zero_grad, and is it the network that is given?",
         )
     require_all_digits(notebook, training.seen)
     require(
         len(set(training.noise)) == len(training.noise),
-        "each batch has noise of its own",
         "train: the noise is the same for several batches. Is the seed set inside train?",
     )
+    print("ok: each epoch trains on every digit once")
     require_adam(training)
+    print("ok: every parameter of both networks moves as Adam moves it")
     require_history(notebook, training.history)
+    print("ok: the history has the ELBOs of the training and of the held-out digits")
     if training.n_reports < N_EPOCHS:
         print("note: train does not call report(history) after each epoch, as the last part needs")
 
@@ -156,7 +157,6 @@ def require_all_digits(notebook, seen):
     require(
         len(seen) == n
         and same((seen.double() @ fingerprint).sort().values, expected.repeat(N_EPOCHS).sort()[0]),
-        "each epoch trains once on every digit of the batches",
         f"train: in {N_EPOCHS} epochs of {N_DIGITS} digits it trained on {len(seen)} digits, "
         f"expected each digit once in each epoch, {n}. {question}",
     )
@@ -180,13 +180,11 @@ def require_adam(training):
             question = mistake
     require(
         (moved - expected).abs().max() < 1e-5,
-        "every parameter moves as Adam moves it",
         f"train: in twelve steps with known gradients the parameters move by {moved.mean():.5f}, "
         f"expected {expected:.5f} from Adam at its default rate. {question}",
     )
     require(
         (training.moves_of_others == 0).all(),
-        "parameters without a gradient stay",
         "train: parameters whose gradient is 0 move. Is there weight decay, or anything else that "
         "is added to the gradient?",
     )
@@ -202,7 +200,6 @@ def require_history(notebook, history):
     other_types = {type(v).__name__ for entry in history for v in entry if not isinstance(v, Real)}
     require(
         not other_types,
-        "the history has a pair of plain numbers for each epoch",
         f"train: the history holds {' and '.join(sorted(other_types))}s, expected plain numbers. "
         "Is .item() left out?",
     )
@@ -213,7 +210,6 @@ def require_history(notebook, history):
         question = "Is it the loss, which has the opposite sign?"
     require(
         found is expected,
-        "they are the ELBOs of the training and of the held-out digits",
         f"train: a pair of the history is ({found[0]:.2f}, {found[1]:.2f}), expected "
         f"({expected[0]:.2f}, {expected[1]:.2f}). {question}",
     )
@@ -229,42 +225,35 @@ def result(notebook):
     It is about the whole, and judges no choice of initial weights: it asks whether the training got
     past a model that knows only how often each pixel is on, with some patience in the first epochs.
     """
-    if not notebook.history:
-        raise CheckFailed("history is empty: nothing was trained yet.")
+    require(notebook.history, "history is empty: nothing was trained yet.")
     torch.manual_seed(notebook.SEED)
-    found, n_epochs, (_, last) = (
-        notebook.heldout_elbo(),
-        len(notebook.history),
-        notebook.history[-1],
-    )
+    found, n_epochs, last = notebook.heldout_elbo(), len(notebook.history), notebook.history[-1][1]
     least = elbo_without_code(notebook) - 80 / n_epochs
     after = f"after {n_epochs} epochs the held-out ELBO is {found:.1f}"
     require(
         math.isfinite(found),
-        "the held-out ELBO is finite",
         f"{after}. Does one of the densities overflow, or did the training run away?",
     )
     require(
         abs(found - last) < 1 + 0.02 * abs(last),
-        "the networks are those that the history tells of",
         f"{after}, but the history ends with {last:.1f}. Was a cell that makes a network run again "
         "after the training?",
     )
     require(
         found > least,
-        "training has raised the held-out ELBO",
         f"{after}, expected more than {least:.1f}. Did the training end early, or does a check "
         "above fail?",
     )
+    print("ok: the training has raised the held-out ELBO")
     n = len(notebook.heldout_mnist)
     with torch.no_grad():
         of_training_digits = float(notebook.elbo(notebook.binarized_mnist[:n]))
     require(
         found < of_training_digits + 5,
-        "the held-out digits are not fitted better than those trained on",
-        f"{after}, and {of_training_digits:.1f} of as many training digits. Were the held-out digits "
+        f"{after}, and that of training digits {of_training_digits:.1f}. Were the held-out digits "
         "trained on?",
     )
+    print("ok: it is no better than that of the training digits")
 
 
 def elbo_without_code(notebook):
