@@ -7,6 +7,7 @@ import torch
 from . import reference
 from .checking import (
     HALF_LOG_2PI,
+    SUMMED,
     gradients_of,
     require,
     require_gradients,
@@ -24,6 +25,7 @@ def bernoulli(notebook):
     x = torch.tensor([[0.0], [1.0]], device=notebook.DEVICE)
     name, density = "bernoulli_log_density(x, y)", notebook.bernoulli_log_density
     found = density(x.expand(2, 24), y.expand(2, 24))
+    require_shape(name, found, (2, 24), SUMMED)
     exact = reference.bernoulli_log_density(x.double(), y.double())
     mistakes = {
         "Are x = 0 and x = 1 exchanged?": exact.flip(0),
@@ -72,6 +74,7 @@ def gaussian(notebook):
         "Does the square have the wrong sign?": exact + 2 * half / torch.exp(2 * s),
         "Is that the density, without its logarithm?": exact.exp(),
     }
+    require_shape(name, found, exact.shape, SUMMED)
     at_mean = "correct" if same(density(mean, mean, s), -c - s) else "wrong, too"
     otherwise = f"At z = mean, where the square is 0, it is {at_mean}. What is left there?"
     require_values(name, found, exact, mistakes, otherwise)

@@ -1,5 +1,6 @@
 """The notebook as the checks see it: the student's names, numbers to try them with, stand-ins."""
 
+import ast
 import inspect
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -87,12 +88,15 @@ def require_reloaded(function):
     if not file.is_file():
         return
     try:
-        module = compile(file.read_bytes(), file, "exec", dont_inherit=True)
+        tree = ast.parse(file.read_bytes())
     except SyntaxError as error:
         where = f"{file.name}, line {error.lineno}: {error.msg}"
         raise CheckFailed(f"{where}. Mend it: until then the file is used as it was.") from None
-    written = [c for c in module.co_consts if isinstance(c, CodeType)]
-    written = [what_it_does(c) for c in written if c.co_name == function.__name__]
+    nodes = [node for node in tree.body if getattr(node, "name", "") == function.__name__]
+    alone = ast.Module(nodes, [])  # as autoreload compiles it; Python compiles the whole file
+    parts = [compile(part, file, "exec", dont_inherit=True).co_consts for part in (tree, alone)]
+    codes = [c for part in parts for c in part if isinstance(c, CodeType)]
+    written = [what_it_does(c) for c in codes if c.co_name == function.__name__]
     require(
         not written or what_it_does(function.__code__) in written,
         f"{file.name} could not be reloaded after a change: {function.__name__} is still the one "

@@ -51,7 +51,7 @@ def trained(seed):
 
 
 def failures(seed, changes, checks=None, until="check-train", n_digits=600):
-    """The error of each cell that fails, down to the last check of functions or to `until`."""
+    """The error of each cell that fails, by default down to the last check of functions."""
     torch.manual_seed(seed)
     place = changes[0][0]
     if place in IN_PICTURES:
