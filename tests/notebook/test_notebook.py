@@ -15,7 +15,7 @@ from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
 from instructor.cells import SCATTER, TRAINING
-from instructor.grading.handed_in import library_names
+from instructor.grading.source import library_names
 from project import NOTEBOOK, ROOT, SMALL_RUN
 from vae_checks.library import FORBIDDEN
 
