@@ -52,3 +52,8 @@ def copy_of_the_project(folder):
         else:
             shutil.copy(path, folder / path.name)
     return folder
+
+
+def binarized(images):
+    """Images of bytes as the notebook's pixels, from the definition: (N, 28, 28) -> (N, 784)."""
+    return (images.flatten(start_dim=1) > 127).float()
