@@ -1,6 +1,8 @@
 """What the tests share: paths, small notebooks, changed copies, and a copy of the project."""
 
+import ast
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -39,6 +41,14 @@ def notebook_of(*sources):
     """A small notebook, not executed, with the cells cell-1, cell-2, ..."""
     cells = [code_cell(source, f"cell-{i}") for i, source in enumerate(sources, start=1)]
     return nbformat.v4.new_notebook(cells=cells)
+
+
+def definitions(source):
+    """The source of a cell's imports and functions alone, without what it computes."""
+    tree = ast.parse(re.sub("(?m)^%.*", "", source))  # without IPython's magics
+    kinds = ast.Import | ast.ImportFrom | ast.FunctionDef
+    tree.body = [statement for statement in tree.body if isinstance(statement, kinds)]
+    return ast.unparse(tree)
 
 
 def copy_of_the_project(folder):
