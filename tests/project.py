@@ -1,6 +1,8 @@
 """What the tests share: paths, small notebooks, changed copies, and a copy of the project."""
 
+import ast
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -41,6 +43,14 @@ def notebook_of(*sources):
     return nbformat.v4.new_notebook(cells=cells)
 
 
+def definitions(source):
+    """The source of a cell's imports and functions alone, without what it computes."""
+    tree = ast.parse(re.sub("(?m)^%.*", "", source))  # without IPython's magics
+    kinds = ast.Import | ast.ImportFrom | ast.FunctionDef
+    tree.body = [statement for statement in tree.body if isinstance(statement, kinds)]
+    return ast.unparse(tree)
+
+
 def copy_of_the_project(folder):
     """Copy what grading needs into a new folder: the assignment, the checks, the tools."""
     ignored = shutil.ignore_patterns("MNIST", "__pycache__")
@@ -52,3 +62,8 @@ def copy_of_the_project(folder):
         else:
             shutil.copy(path, folder / path.name)
     return folder
+
+
+def binarized(images):
+    """Images of bytes as the notebook's pixels, from the definition: (N, 28, 28) -> (N, 784)."""
+    return (images.flatten(start_dim=1) > 127).float()
