@@ -1,6 +1,7 @@
 """Whose work it is: the submissions in what an instructor downloads from Moodle, Canvas or mail.
 
 Links are not followed, and nothing that was handed in is run or imported here: files are only read.
+Folders and .zip files are treated alike, as files by their paths.
 """
 
 import os
@@ -25,20 +26,13 @@ PLATFORMS = [
     # Canvas: lastfirst_LATE_12345_67890_NAME, where 67890 is another number for each file.
     re.compile(r"(?P<student>[^_]+(?:_LATE)?_\d+)_\d+_(?P<file>.+)", re.S),
 ]
-PASSED_OVER = {
-    "__MACOSX",
-    "__pycache__",
-    "site-packages",
-    "node_modules",
-    "Thumbs.db",
-    "desktop.ini",
-}
-A_FILE = PurePosixPath(".")  # the path of an entry that is a file, not a folder, within itself
+PASSED_OVER = {"__MACOSX", "__pycache__", "site-packages", "Thumbs.db", "desktop.ini"}
+ITSELF = PurePosixPath(".")  # the path of an entry that is a file, not a folder
 
 
 @dataclass
 class Submission:
-    """What a student handed in: files by their paths in it, or the problem of reading them."""
+    """What a student handed in: files by their paths, or why they cannot be read."""
 
     student: str  # the name as it is shown
     files: dict = field(default_factory=dict)
@@ -58,11 +52,8 @@ class Submission:
         digest = sha256(self.problem.encode())
         for path, file in sorted(self.files.items()):
             status = file.stat()
-            digest.update(os.fsencode(f"{path}\n{status.st_size}\n"))
-            if status.st_size > FILE_SIZE:
-                digest.update(str(status.st_mtime_ns).encode())
-            else:
-                digest.update(file.read_bytes())
+            content = file.read_bytes() if status.st_size <= FILE_SIZE else b""
+            digest.update(os.fsencode(f"{path}\n{status.st_size}\n") + content)
         return digest.hexdigest()
 
 
@@ -72,56 +63,47 @@ def read_submissions(arguments, scratch):
     scratch: an empty folder for what is unpacked. Returns a dictionary of submissions, by the names
     of their rows' files, and a list of names. Raises: FileNotFoundError for an argument.
     """
-    found, others = {}, []
-
-    def add(name, files, argument):
-        student, file_name = owner_of(name)
-        suffix = name.rpartition(".")[2]
-        if A_FILE not in files:
-            student = student or name
-        elif suffix == "zip":
-            add_zip(name, files[A_FILE], argument)
-            return
-        elif student:
-            files = {PurePosixPath(file_name): files[A_FILE]}
-        elif suffix == "ipynb":
-            student, argument = name.removesuffix(".ipynb"), f"{argument} notebook"
-            files = {PurePosixPath(name): files[A_FILE]}
-        else:
-            others.append(shown(name))
-            return
-        key = student if owner_of(name)[0] else (argument, student)
-        found.setdefault(key, Submission(shown(student))).files.update(files)
-
-    def add_zip(name, file, argument):
-        student = owner_of(name)[0] or name.removesuffix(".zip")
-        try:
-            files = unpacked(file, scratch)
-        except (
-            Exception
-        ) as error:  # seen: BadZipFile, RuntimeError (encrypted), zlib.error, OSError
-            found[argument, student] = Submission(shown(student), problem=f"{name}: {error}")
-            return
-        for entry, inside in (several_students(files) or {student: files}).items():
-            add(entry, inside, f"{argument}/{name}")
-
+    submissions, others = {}, []
     for argument in arguments:
         if argument.is_dir():
             entries = entries_of(argument)
             if is_one_students(entries):
                 entries = {argument.resolve().name: files_below(argument)}
         elif argument.is_file():
-            entries = {argument.name: {A_FILE: argument.resolve()}}
+            entries = {argument.name: {ITSELF: argument.resolve()}}
         else:
             raise FileNotFoundError(f"{argument} is not there.")
         for name, files in entries.items():
-            if files is None:
-                others.append(shown(name))
-            else:
-                add(name, files, argument.resolve())
-    for submission in found.values():
+            add(submissions, others, name, files, str(argument.resolve()), scratch)
+    for submission in submissions.values():
         unpack_within(submission, scratch)
-    return with_file_names(found.values()), others
+    return with_file_names(submissions.values()), others
+
+
+def add(submissions, others, name, files, place, scratch):
+    """Add an entry of a folder or .zip file to its student's submission, or to the others."""
+    student, own_name = owner_of(name)
+    is_file = files and ITSELF in files
+    if is_file and name.endswith(".zip"):
+        stem = student or name.removesuffix(".zip")
+        submission = Submission(shown(stem))
+        submissions[place, stem, "zip"] = submission
+        if unpack_into(submission, name, files[ITSELF], scratch):
+            if entries := several_students(submission.files):
+                del submissions[place, stem, "zip"]
+                for entry, inside in entries.items():
+                    add(submissions, others, entry, inside, f"{place}/{name}", scratch)
+        return
+    if is_file and student:
+        files = {PurePosixPath(own_name): files[ITSELF]}
+    elif is_file and name.endswith(".ipynb"):
+        student, place = name.removesuffix(".ipynb"), f"{place} notebook"
+        files = {PurePosixPath(name): files[ITSELF]}
+    elif is_file or files is None:
+        others.append(shown(name))
+        return
+    key = student if owner_of(name)[0] else (place, student or name)
+    submissions.setdefault(key, Submission(shown(student or name))).files.update(files)
 
 
 def owner_of(name):
@@ -132,23 +114,11 @@ def owner_of(name):
     return None, None
 
 
+# Folders and .zip files --------------------------------------------------------------------------
+
+
 def is_passed_over(name):
     return name.startswith((".", "~$")) or name in PASSED_OVER
-
-
-# Folders and .zip files ----------------------------------------------------------------------
-
-
-def entries_of(folder):
-    """What is in a folder, by name: the files below it, or None for what is no file or folder."""
-    entries = {}
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.is_symlink() or not (entry.is_dir() or entry.is_file()):
-            entries[entry.name] = None
-        elif not is_passed_over(entry.name):
-            path = folder / entry.name
-            entries[entry.name] = files_below(path) if entry.is_dir() else {A_FILE: path}
-    return entries
 
 
 def files_below(folder):
@@ -163,30 +133,16 @@ def files_below(folder):
     return files
 
 
-def unpacked(file, scratch):
-    """The files in a .zip, by their paths in it, each unpacked under a number.
-
-    Paths that lead out of it, and links, are passed over. Raises: ValueError for one too large.
-    """
-    folder, files, size = tempfile.mkdtemp(dir=scratch), {}, 0
-    with zipfile.ZipFile(file) as archive:
-        for number, entry in enumerate(archive.infolist()):
-            path = PurePosixPath(entry.filename.replace("\\", "/"))
-            is_link = stat.S_ISLNK(entry.external_attr >> 16)
-            if entry.is_dir() or is_link or path.is_absolute() or ".." in path.parts:
-                continue
-            if any(map(is_passed_over, path.parts)):
-                continue
-            size += entry.file_size  # no more than this is read, whatever the file holds
-            if size > UNPACKED_SIZE:
-                raise ValueError(f"it holds more than {UNPACKED_SIZE // MB} MB")
-            files[path] = scratch / folder / str(number)
-            with archive.open(entry) as source, open(files[path], "wb") as target:
-                shutil.copyfileobj(source, target)
-    return files
+def entries_of(folder):
+    """The files of each entry of a folder, by its name; None for a link, a pipe or a socket."""
+    entries = by_entry(files_below(folder))
+    for entry in os.scandir(folder):
+        if entry.name not in entries and not is_passed_over(entry.name):
+            entries[entry.name] = {} if entry.is_dir(follow_symlinks=False) else None
+    return dict(sorted(entries.items()))
 
 
-def by_first_part(files):
+def by_entry(files):
     """Files by the first part of their paths, and then by the rest."""
     entries = {}
     for path, file in files.items():
@@ -194,47 +150,63 @@ def by_first_part(files):
     return entries
 
 
-def holds_notebook(name, files):
-    return any(path.suffix == ".ipynb" for path in files) or (
-        A_FILE in files and name.endswith(".ipynb")
-    )
-
-
 def is_one_students(entries):
-    """Whether the entries are one student's work, not a class: the two files, no other notebook."""
-    own = [n for n, files in entries.items() if files and A_FILE in files]
-    named = Submission("", {PurePosixPath(name): None for name in own})
-    with_notebook = [n for n, files in entries.items() if files and holds_notebook(n, files)]
-    if named.copies_of(NOTEBOOK):
-        return len(with_notebook) == 1
-    return bool(named.copies_of(HELPERS)) and not with_notebook
+    """Whether a folder is one student's work, not a class: the two files, no other notebook."""
+    root = Submission("", {PurePosixPath(n): None for n, f in entries.items() if f and ITSELF in f})
+    n_notebooks = len(with_notebook(entries))
+    is_work = root.copies_of(NOTEBOOK) and n_notebooks == 1
+    return bool(is_work or (root.copies_of(HELPERS) and not n_notebooks))
 
 
 def several_students(files):
-    """The entries of a .zip if they are several students' work, which one folder may hold."""
-    entries = by_first_part(files)
-    if len(entries) == 1 and A_FILE not in (inside := next(iter(entries.values()))):
-        if not owner_of(next(iter(entries)))[0]:
-            entries = by_first_part(inside)
-    work = [name for name, inside in entries.items() if holds_notebook(name, inside)]
-    root = Submission("", {PurePosixPath(n): None for n, f in entries.items() if A_FILE in f})
-    if any(owner_of(name)[0] for name in entries):
-        return entries
-    return entries if len(work) > 1 and not root.copies_of(NOTEBOOK) else None
+    """The entries of a .zip, or of its one folder, if they are several students'; else None."""
+    entries = by_entry(files)
+    if len(entries) == 1 and ITSELF not in (inside := [*entries.values()][0]):
+        entries = entries if owner_of([*entries][0])[0] else by_entry(inside)
+    root = Submission("", {PurePosixPath(n): None for n, f in entries.items() if ITSELF in f})
+    are_several = len(with_notebook(entries)) > 1 and not root.copies_of(NOTEBOOK)
+    return entries if are_several or any(owner_of(name)[0] for name in entries) else None
+
+
+def with_notebook(entries):
+    paths = {name: [PurePosixPath(name) / path for path in f or {}] for name, f in entries.items()}
+    return [n for n, inside in paths.items() if any(p.suffix == ".ipynb" for p in inside)]
+
+
+def unpack_into(submission, name, file, scratch):
+    """Add a .zip's files to the submission, or its problem; whether it could be unpacked.
+
+    Each file is unpacked under a number; links, and paths that lead out, are passed over.
+    """
+    folder, size = scratch / tempfile.mkdtemp(dir=scratch), 0
+    try:
+        with zipfile.ZipFile(file) as archive:
+            for number, entry in enumerate(archive.infolist()):
+                path = PurePosixPath(entry.filename.replace("\\", "/"))
+                is_link = stat.S_ISLNK(entry.external_attr >> 16)
+                leads_out = path.is_absolute() or ".." in path.parts
+                if entry.is_dir() or is_link or leads_out or any(map(is_passed_over, path.parts)):
+                    continue
+                size += entry.file_size  # no more than this is read, whatever the file holds
+                if size > UNPACKED_SIZE:
+                    raise ValueError(f"it holds more than {UNPACKED_SIZE // MB} MB")
+                with archive.open(entry) as source, open(folder / str(number), "wb") as target:
+                    shutil.copyfileobj(source, target)
+                submission.files[path] = folder / str(number)
+        return True
+    except Exception as error:  # seen: BadZipFile, RuntimeError (encrypted), zlib.error, OSError
+        submission.problem = f"{name}: {error}"
+        return False
 
 
 def unpack_within(submission, scratch):
     """Unpack the .zip files of a student who handed in no notebook beside them."""
     zips = [path for path in submission.files if path.suffix == ".zip"]
     for path in zips if not submission.notebooks() else []:
-        try:
-            inside = unpacked(submission.files.pop(path), scratch)
-            submission.files |= {path.with_suffix("") / name: f for name, f in inside.items()}
-        except Exception as error:  # as above
-            submission.problem = f"{path.name}: {error}"
+        unpack_into(submission, path.name, submission.files.pop(path), scratch)
 
 
-# Names ---------------------------------------------------------------------------------------
+# Names -------------------------------------------------------------------------------------------
 
 
 def shown(name):
@@ -248,17 +220,14 @@ def shown(name):
 
 def with_file_names(submissions):
     """The submissions by names that any disk takes, no two the same, in the students' order."""
-    named, shown_names = {}, set()
+    named, students = {}, set()
     for submission in sorted(submissions, key=lambda s: s.student):
-        student, number = submission.student, 1
-        while student in shown_names:
-            number += 1
-            student = f"{submission.student} ({number})"
-        submission.student = student
-        shown_names.add(student)
-        name = "".join(
-            c if c.isalnum() or c in " ._-()[]@+," else quote(c, safe="") for c in student
-        )
+        numbers = (f" ({n})" if n > 1 else "" for n in range(1, len(submissions) + 1))
+        names = (submission.student + number for number in numbers)
+        submission.student = student = next(name for name in names if name not in students)
+        students.add(student)
+        safe = (c if c.isalnum() or c in " ._-()[]@+," else quote(c, safe="") for c in student)
+        name = "".join(safe)
         if len(name.encode()) > 120 or name.casefold() in {"index", *map(str.casefold, named)}:
             name = f"{name[:30]}-{sha256(student.encode()).hexdigest()[:8]}"
         named[name] = submission

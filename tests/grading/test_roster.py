@@ -127,7 +127,7 @@ def test_a_zip_within_a_students_folder_is_unpacked_if_no_notebook_lies_beside(r
     put(tmp_path / "class" / "bob", NOTEBOOK)
     found = read()[0]
     assert found == {
-        "Gil Doe_12345": [f"work/{n}" for n in BOTH],
+        "Gil Doe_12345": BOTH,
         "bob": ["old.zip", NOTEBOOK],
     }
 
