@@ -22,6 +22,7 @@ class Limits:
     file: int = 1 * GB  # that it writes
     processes: int = 200
     printed: int = 20 * MB  # by each cell, pictures included
+    message: int = 100 * MB  # from the kernel; it is cut off after a larger one
 
 
 TEXT = 20_000  # characters of one output that the student's page shows

@@ -50,7 +50,7 @@ class Session(NotebookClient):
         if not why_no_sandbox():  # sockets that need no network
             place |= {"transport": "ipc", "ip": str(box.folder / "socket")}
         manager = AsyncKernelManager(**place)
-        manager.context.setsockopt(zmq.MAXMSGSIZE, 2 * limits.printed)
+        manager.context.setsockopt(zmq.MAXMSGSIZE, limits.message)
         super().__init__(
             new_notebook(cells=cells),
             manager,
@@ -117,7 +117,7 @@ class Session(NotebookClient):
     def process_message(self, message, cell, cell_index):
         self.printed += len(str(message["content"]))
         if self.printed > self.limits.printed:
-            self.stop(f"it printed more than {self.limits.printed // MB} MB")
+            self.stop(f"it printed more than {self.limits.printed / MB:.3g} MB")
             return None
         return super().process_message(message, cell, cell_index)
 

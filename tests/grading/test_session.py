@@ -6,12 +6,13 @@ import time
 import psutil
 import pytest
 
+from instructor.grading.grader import run_cell
 from instructor.grading.limits import MB, Limits
 from instructor.grading.sandbox import PROVIDED, ROOT, Box, why_no_sandbox
 from instructor.grading.session import CellFailed, KernelEnded, Session
 from project import code_cell
 
-SHORT = Limits(cell=2, grace=5, printed=MB, memory=800 * MB)
+SHORT = Limits(cell=2, grace=5, printed=MB // 5, memory=800 * MB)
 needs_sandbox = pytest.mark.skipif(bool(why_no_sandbox()), reason=why_no_sandbox())
 
 
@@ -95,7 +96,7 @@ def test_an_error_is_told_with_its_type_and_others_run_on(shared):
     "open('/etc/new', 'w')",
     f"open({str(ROOT / 'README.md')!r})",
     "import os; os.kill(os.getppid(), 0); open('/assignment/vae_helpers.py', 'w')",
-    f"import os; os.kill({os.getpid()}, 0)",
+    f"import os; os.kill(1, 9); os.kill(os.getppid(), 9); os.kill({os.getpid()}, 0)",
     "open('/assignment/vae_checks/__init__.py', 'w')",
     "bytearray(100 << 30)",
 ], ids=range(7))  # fmt: skip
@@ -162,6 +163,30 @@ def test_checks_of_the_students_are_put_aside(shared):
     assert shared.run("print(type(checks).__name__)") == "Checks\n"
 
 
+FROM_INSIDE = {  # what log_prior does while it is checked, and how the grader sees it
+    "a check undone": ("c.require = lambda *_: None", "checking.require was replaced"),
+    "a check silenced": ("sys.stdout = io.StringIO()", "no verdict: it did not print"),
+}
+
+
+@pytest.mark.parametrize("attack, reason", FROM_INSIDE.values(), ids=FROM_INSIDE)
+def test_a_check_that_is_attacked_from_inside_gives_no_points(attack, reason, shared):
+    shared.run(f"""
+import io, math, sys, torch, vae_checks.checking as c
+SEED, DEVICE = 2, torch.device("cpu")
+def log_prior(z):
+    {attack}
+    return -0.5 * (z**2).sum(dim=1) - math.log(2 * math.pi)
+require, stdout = c.require, sys.stdout
+""")
+    cell = code_cell("checks.log_prior()", "check-log-prior")
+    shared.session.nb.cells.append(cell)
+    with pytest.raises(CellFailed, match=reason):
+        run_cell(shared.session, cell)
+    shared.run("c.require, sys.stdout = require, stdout")
+    shared.session.make_checks()
+
+
 @pytest.mark.parametrize("source", [
     "torch.compile(nn.Linear(2, 2), backend='eager')(torch.ones(1, 2))",
     "torch.set_default_dtype(torch.float64); torch.set_default_dtype(torch.float32)",
@@ -187,7 +212,7 @@ OVER = {  # a cell, and why it fails or the kernel ends
         CellFailed,
         "Timeout of 2 seconds exceeded",
     ),
-    "printing": ("while True: print('x' * 10_000)", KernelEnded, "it printed more than 1 MB"),
+    "printing": ("while True: print('x' * 1000)", KernelEnded, "it printed more than 0.2 MB"),
     "hoarding": (
         "import mmap\nm = mmap.mmap(-1, 3 << 29)\nwhile True: m.write(bytes(1 << 20))",
         KernelEnded,
