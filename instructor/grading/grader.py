@@ -40,7 +40,11 @@ class Result:
         return {id: worth for id, worth in POINTS.items() if id in self.passed}
 
     def all_remarks(self):
-        errors = [f"{id}: {message}" for id, message in self.messages.items()]
+        """The messages, each once with the cells that it is about, and the remarks."""
+        ids = {}
+        for id, message in self.messages.items():
+            ids.setdefault(message, []).append(id)
+        errors = [f"{', '.join(ids[message])}: {message}" for message in ids]
         return [text[:MESSAGE] for text in errors + self.remarks]
 
 
@@ -124,7 +128,7 @@ def run(result, box, limits, n_epochs):
                         result.messages[cell.id] = str(error)
     except KernelEnded as error:
         result.messages[error.id] = str(error)
-        rest = f"not run, since the kernel ended in {error.id}: {error}"
+        rest = f"not run, since the kernel ended in {error.id}"
         result.messages |= {id: rest for id in POINTS if not_judged(id, result)}
         result.passed.discard(error.id)
     except Exception as error:  # seen: RuntimeError (no answer), OSError (no bwrap, no disk)
