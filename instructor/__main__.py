@@ -83,3 +83,5 @@ if __name__ == "__main__":
         sys.exit(arguments.run(arguments))
     except (OSError, RuntimeError, ValueError) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt as stopped:
+        sys.exit(f"\nStopped. {stopped}")

@@ -6,6 +6,8 @@ import json
 import multiprocessing
 import os
 import re
+import signal
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -54,9 +56,12 @@ def grade_class(arguments, folder, processes, part="1/1", regrade=False, limits=
                 for done in tqdm(as_completed(running), total=len(running), unit="student"):
                     book.write_table()
                     tqdm.write(f"{running[done][1].student}: {done.result()}")
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+            except KeyboardInterrupt:
+                book.is_stopped = True
+                pool.shutdown(wait=False, cancel_futures=True)
+                for child in multiprocessing.active_children():
+                    child.terminate()
+                raise KeyboardInterrupt("Start the command again to grade the others.") from None
     book.write_table()
     print(f"The grade book: {book.folder / 'index.html'}")
 
@@ -98,6 +103,8 @@ def grade_apart(book, name, submission):
     process = context.Process(target=grade_here, args=(book, name, submission))
     process.start()
     process.join()
+    if book.is_stopped:
+        return "stopped"
     if process.exitcode:
         reason = f"it could not be graded: its process ended with {process.exitcode}"
         book.write_row(name, submission, Result(remarks=[reason]))
@@ -106,6 +113,8 @@ def grade_apart(book, name, submission):
 
 
 def grade_here(book, name, submission):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C only the command is told, and it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends its students, which clean up
     result = grade(submission, int(book.settings["VAE_EPOCHS"]), book.limits)
     book.write_row(name, submission, result)
 
@@ -118,6 +127,7 @@ class GradeBook:
     settings: dict
     limits: Limits
     others: list = ()
+    is_stopped: bool = False
 
     def said_settings(self):
         return " ".join(f"{n}={value}" for n, value in self.settings.items() if n != "version")
