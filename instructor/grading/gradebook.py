@@ -39,7 +39,7 @@ def grade_class(arguments, folder, processes, part="1/1", regrade=False, limits=
     book = GradeBook(folder.absolute(), settings(processes), limits)
     (book.folder / "rows").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="vae-") as scratch:
-        submissions, book.others = read_submissions(arguments, Path(scratch))
+        submissions, book.others = read_submissions(arguments, Path(scratch), book.folder)
         own = list(submissions.items())[first - 1 :: step]
         to_do = [item for item in own if regrade or not book.is_up_to_date(*item)]
         print(f"{len(own)} students, {len(to_do)} to be graded with {book.said_settings()}")
@@ -141,9 +141,9 @@ class GradeBook:
     def is_up_to_date(self, name, submission):
         try:
             row = self.row(name)
-        except (OSError, ValueError):
+            return (row["files"], row["settings"]) == (submission.digest(), self.settings)
+        except (OSError, ValueError, KeyError):  # there is none, or one of an older version
             return False
-        return (row["files"], row["settings"]) == (submission.digest(), self.settings)
 
     def write_row(self, name, submission, result):
         """Write the student's page, and when it is there the row."""

@@ -57,11 +57,12 @@ class Submission:
         return digest.hexdigest()
 
 
-def read_submissions(arguments, scratch):
+def read_submissions(arguments, scratch, grades):
     """All submissions in folders, notebooks and .zip files, and what else is there.
 
-    scratch: an empty folder for what is unpacked. Returns a dictionary of submissions, by the names
-    of their rows' files, and a list of names. Raises: FileNotFoundError for an argument.
+    scratch: an empty folder for what is unpacked; grades: the grade book's, which is no submission.
+    Returns a dictionary of submissions, by the names of their rows' files, and a list of names.
+    Raises: FileNotFoundError for an argument.
     """
     submissions, others = {}, []
     for argument in arguments:
@@ -74,7 +75,8 @@ def read_submissions(arguments, scratch):
         else:
             raise FileNotFoundError(f"{argument} is not there.")
         for name, files in entries.items():
-            add(submissions, others, name, files, str(argument.resolve()), scratch)
+            if (argument / name).absolute() != grades:
+                add(submissions, others, name, files, str(argument.resolve()), scratch)
     for submission in submissions.values():
         unpack_within(submission, scratch)
     return with_file_names(submissions.values()), others

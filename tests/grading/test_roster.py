@@ -20,7 +20,8 @@ def read(tmp_path):
     def read(*arguments):
         scratch = tmp_path / "scratch"
         scratch.mkdir(exist_ok=True)
-        found, others = read_submissions(arguments or [tmp_path / "class"], scratch)
+        grades = tmp_path / "class" / "grades"
+        found, others = read_submissions(arguments or [tmp_path / "class"], scratch, grades)
         files = {s.student: sorted(map(str, s.files)) for s in found.values()}
         return files, {s.student: s.problem for s in found.values() if s.problem}, others
 
@@ -169,6 +170,11 @@ def test_an_empty_folder_is_a_submission(read, tmp_path):
     (tmp_path / "class" / "nobody").mkdir()
     put(tmp_path / "class", "ada.ipynb")
     assert read()[0] == {"ada": ["ada.ipynb"], "nobody": []}
+
+
+def test_the_grade_book_is_no_submission(read, tmp_path):
+    put(tmp_path / "class", "ada.ipynb", "grades/rows/ada.json", "grades/index.html")
+    assert read()[0] == {"ada": ["ada.ipynb"]}
 
 
 def test_what_is_not_there_is_an_error(read, tmp_path):
