@@ -9,10 +9,12 @@ cell; `suspects`, the names that differ. The answer: the list, and who of the su
 """
 
 import builtins
+import copy
 import inspect
 import json
 import math
 import sys
+import traceback
 from pathlib import Path
 from types import CodeType, FunctionType
 from unittest import mock
@@ -32,14 +34,10 @@ def what_checks_rest_on():
     classes = [value for module in own for value in vars(module).values() if inspect.isclass(value)]
     own += [value for value in classes if value.__module__.startswith("vae_checks")]
     libraries = [builtins, inspect, json, math, mock.patch, numpy, torch, torch.autograd]
-    libraries += [torch.nn.functional, shell, shell.kernel]
-    for value in (
-        torch.nn.Parameter(),
-        torch.nn.Module(),
-        mock.patch.dict({}),
-        shell,
-        shell.kernel,
-    ):
+    libraries += [torch.nn.functional, torch.random, copy, traceback, shell, shell.kernel]
+    instances = [torch.nn.Parameter(), torch.nn.Module(), torch.overrides.TorchFunctionMode()]
+    instances += [mock.patch.dict({}), shell, shell.kernel]
+    for value in instances:
         libraries += type(value).__mro__[:-1]
     for owner in own + libraries:
         is_own = owner in own
