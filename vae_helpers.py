@@ -7,7 +7,6 @@ tensors that broadcast, and a log-density is a natural logarithm, in nats.
 import math
 
 import torch
-from torch.nn.functional import logsigmoid
 
 # ---------------------------------------------------------------------------------------------
 # Log-densities
@@ -30,7 +29,7 @@ def bernoulli_log_density(x, logit_means):
     # With y = log(mu / (1 - mu)), the probability of a 1 is mu = sigmoid(y) and that of a 0 is
     # 1 - mu = sigmoid(-y). Both are sigmoid((2x - 1) y), and the logarithm of a sigmoid, computed
     # in one step, neither overflows nor cancels for any finite y.
-    return logsigmoid((2 * x - 1) * logit_means)
+    return torch.nn.functional.logsigmoid((2 * x - 1) * logit_means)
     ### END SOLUTION
 
 
