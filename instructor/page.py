@@ -71,8 +71,8 @@ def mathml(latex, display="inline"):
         element = latex2mathml.converter.convert(latex, display=display)
     except Exception:  # its errors have no common base; a wrong equation is shown as written
         return f"<code>{escape(latex)}</code>"
-    for pattern, right in CORRECTIONS:
-        element = re.sub(pattern, right, element)
+    for pattern, corrected in CORRECTIONS:
+        element = re.sub(pattern, corrected, element)
     return element
 
 
