@@ -5,8 +5,10 @@ import os
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
+import torch
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "vae_assignment.ipynb"
@@ -49,6 +51,15 @@ def definitions(source):
     kinds = ast.Import | ast.ImportFrom | ast.FunctionDef
     tree.body = [statement for statement in tree.body if isinstance(statement, kinds)]
     return ast.unparse(tree)
+
+
+def notebook_functions(**names):
+    """A namespace with the notebook's functions, which use these names and none of its values."""
+    namespace = SimpleNamespace(DEVICE=torch.device("cpu"), **names)
+    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
+        if cell.cell_type == "code":
+            exec(definitions(cell.source), vars(namespace))
+    return namespace
 
 
 def copy_of_the_project(folder):

@@ -89,47 +89,28 @@ TIMEOUT = 0.2  # seconds instead of 5
 NO_HOST = "http://there.is.no.such.host.invalid/"
 
 
-@pytest.fixture
-def server():
-    """A listening socket on a loopback address; nothing is accepted until a test does it."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
-        yield server
-
-
-def address(server):
-    return f"http://127.0.0.1:{server.getsockname()[1]}/"
-
-
-def answer(server, words):
-    """Accept one connection after the other and answer each; without words, keep it open."""
-    connections = []
-
-    def accept():
-        while True:
-            try:
-                connections.append(server.accept()[0])
-                connections[-1].sendall(words)
-            except OSError:
-                return  # closed
-
-    threading.Thread(target=accept, daemon=True).start()
-
-
 def nobody_listens(server):
     server.close()
 
 
-def speaks_no_http(server):
-    answer(server, b"what?\r\n\r\n")
-
-
 def says_nothing(server):
-    answer(server, b"")
+    pass  # the connection is made, and nothing comes
 
 
 def drops_what_is_sent(server):
     """As a firewall does, and a full queue."""
+    server.listen(0)
     socket.create_connection(server.getsockname())
+
+
+def speaks_no_http(server):
+    def answer_all():
+        while True:
+            connection, _ = server.accept()
+            connection.sendall(b"what?\r\n\r\n")
+            connection.close()
+
+    threading.Thread(target=answer_all, daemon=True).start()
 
 
 @pytest.mark.parametrize(
@@ -143,10 +124,11 @@ def drops_what_is_sent(server):
     ],
 )
 def test_without_mnist_the_embedded_digits_are_used_soon_and_that_is_said(
-    network, reason, tmp_path, monkeypatch, capsys, server
+    network, reason, tmp_path, monkeypatch, capsys
 ):
-    mirror = address(server) if network else NO_HOST
+    mirror, server = NO_HOST, socket.create_server(("127.0.0.1", 0))
     if network:
+        mirror = f"http://127.0.0.1:{server.getsockname()[1]}/"
         network(server)
     one_address = socket.getaddrinfo
     monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: one_address(*a, **k) * 10)

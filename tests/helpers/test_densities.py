@@ -57,24 +57,17 @@ def bernoulli_points(dtype):
 
 
 @precisions
-def test_bernoulli_log_density_is_exact(dtype):
-    x, y = bernoulli_points(dtype)
-    computed = bernoulli_log_density(x, y)
-    # The probability of x is sigmoid(y) or sigmoid(-y).
-    exact = [-mpmath.log1p(mpmath.exp(-number)) for number in exactly((2 * x - 1) * y)]
-    assert computed.dtype == dtype
-    assert largest_ulp_error(computed, exact, exact) <= BERNOULLI_ULP
-
-
-@precisions
-def test_bernoulli_gradient_is_exact(dtype):
+def test_bernoulli_log_density_and_gradient_are_exact(dtype):
     x, y = bernoulli_points(dtype)
     y.requires_grad_()
-    bernoulli_log_density(x, y).sum().backward()
-    sigmoids = [1 / (1 + mpmath.exp(-number)) for number in exactly(y)]
-    exact = [on - sigmoid for on, sigmoid in zip(exactly(x), sigmoids)]
-    # It is the difference of two numbers that are at most 1.
-    assert largest_ulp_error(y.grad, exact, np.ones(len(exact))) <= BERNOULLI_ULP
+    computed = bernoulli_log_density(x, y)
+    computed.sum().backward()
+    # The probability of x is sigmoid(y) or sigmoid(-y); the gradient is x - sigmoid(y).
+    exact = [-mpmath.log1p(mpmath.exp(-number)) for number in exactly((2 * x - 1) * y)]
+    gradient = [on - 1 / (1 + mpmath.exp(-number)) for on, number in zip(exactly(x), exactly(y))]
+    assert computed.dtype == dtype
+    assert largest_ulp_error(computed, exact, exact) <= BERNOULLI_ULP
+    assert largest_ulp_error(y.grad, gradient, np.ones(len(gradient))) <= BERNOULLI_ULP
 
 
 # Gaussian ------------------------------------------------------------------------------------
@@ -91,35 +84,25 @@ def gaussian_points(dtype):
 
 
 @precisions
-def test_gaussian_log_density_is_exact(dtype):
-    points = gaussian_points(dtype)
-    computed = gaussian_log_density(*points)
-    exact, scale = [], []
-    for z, mean, log_std in zip(*map(exactly, points)):
-        std = mpmath.exp(log_std)
-        density = mpmath.npdf(z, mean, std)
-        exact.append(mpmath.log(density))
-        # Where the terms cancel (a density close to 1), the rounding is that of the largest one.
-        quadratic = (z - mean) ** 2 / (2 * std**2)
-        scale.append(max(abs(exact[-1]), abs(log_std), quadratic, 0.5 * mpmath.log(2 * mpmath.pi)))
-    assert computed.dtype == dtype
-    assert largest_ulp_error(computed, exact, scale) <= GAUSSIAN_ULP
-
-
-@precisions
-def test_gaussian_gradients_are_exact(dtype):
+def test_gaussian_log_density_and_gradients_are_exact(dtype):
     points = gaussian_points(dtype)
     for point in points:
         point.requires_grad_()
-    gaussian_log_density(*points).sum().backward()
-    by_mean, by_log_std, larger_term = [], [], []
+    computed = gaussian_log_density(*points)
+    computed.sum().backward()
+    exact, largest_term, by_mean, by_log_std, larger_term = [], [], [], [], []
     for z, mean, log_std in zip(*map(exactly, points)):
         std = mpmath.exp(log_std)
-        by_mean.append((z - mean) / std**2)
         squared = ((z - mean) / std) ** 2
+        exact.append(mpmath.log(mpmath.npdf(z, mean, std)))
+        # Where terms cancel (a density close to 1), the error is that of rounding the largest.
+        largest_term.append(max(abs(exact[-1]), abs(log_std), squared / 2, 0.9))
+        by_mean.append((z - mean) / std**2)
         by_log_std.append(squared - 1)
         larger_term.append(max(squared, 1))
     z, mean, log_std = (point.grad for point in points)
+    assert computed.dtype == dtype
+    assert largest_ulp_error(computed, exact, largest_term) <= GAUSSIAN_ULP
     assert largest_ulp_error(mean, by_mean, by_mean) <= GAUSSIAN_ULP
     assert largest_ulp_error(-z, by_mean, by_mean) <= GAUSSIAN_ULP
     assert largest_ulp_error(log_std, by_log_std, larger_term) <= GAUSSIAN_ULP

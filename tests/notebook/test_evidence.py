@@ -6,15 +6,13 @@ integral that is known, a finer grid in double precision, torch.distributions, a
 
 import itertools
 import math
-from types import SimpleNamespace
 
-import nbformat
 import pytest
 import torch
 from torch import distributions as dist
 from torch import nn
 
-from project import NOTEBOOK, definitions
+from project import notebook_functions
 
 TOP, BOTTOM = slice(0, 2), slice(2, 4)
 
@@ -22,17 +20,17 @@ TOP, BOTTOM = slice(0, 2), slice(2, 4)
 @pytest.fixture
 def vae():
     """The notebook's functions with a small model: four pixels, untrained networks."""
-    names = SimpleNamespace(TOP=TOP, BOTTOM=BOTTOM, DEVICE=torch.device("cpu"))
-    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
-        if cell.cell_type == "code":
-            exec(definitions(cell.source), vars(names))
     torch.manual_seed(0)
-    names.decoder = nn.Sequential(nn.Linear(2, 20), nn.Tanh(), nn.Linear(20, 4))
-    layers = nn.Linear(4, 4)
-    names.encoder = lambda x: (0.3 * layers(x)).chunk(2, dim=1)  # wide, near the prior
-    for parameter in names.decoder.parameters():
+    decoder = nn.Sequential(nn.Linear(2, 20), nn.Tanh(), nn.Linear(20, 4))
+    for parameter in decoder.parameters():
         parameter.data *= 4  # so that the posteriors have structure
-    return names
+    layers = nn.Linear(4, 4)
+    return notebook_functions(
+        decoder=decoder,
+        encoder=lambda x: (0.3 * layers(x)).chunk(2, dim=1),  # wide: not far from the prior
+        TOP=TOP,
+        BOTTOM=BOTTOM,
+    )
 
 
 ALL_DIGITS = torch.tensor([*itertools.product((0.0, 1.0), repeat=4)])
