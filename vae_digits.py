@@ -15,7 +15,7 @@ from filelock import FileLock
 
 try:
     import torchvision  # noqa: F401
-except RuntimeError as error:  # of one built for CUDA: beside a CPU-only torch it lacks operators
+except RuntimeError as error:  # one built for CUDA lacks operators beside a CPU-only torch
     if "torchvision::nms does not exist" not in str(error):
         raise
     for name in ("nms", "qnms"):  # MNIST needs neither; declared, they let the import finish
@@ -24,6 +24,7 @@ from torchvision.datasets import mnist, utils
 
 HERE = Path(__file__).resolve().parent
 MIRRORS = [mnist.MNIST.mirrors[0], "https://storage.googleapis.com/cvdf-datasets/mnist/"]
+TIMEOUT = 5  # seconds, for each of the two addresses of a mirror that are tried
 PACKED = dict(mnist.MNIST.resources)  # the names of the four .gz files, and their MD5s
 MNIST = """6bbc9ace898e44ae57da46a324031adb a25bea736e30d166cdddb491f175f624
 2646ac647ad5339dbf082846283269ea 27ae3e4e09519cfbb04c329615203637""".split()  # MD5s, unpacked
@@ -32,7 +33,7 @@ c0b48fc8f9756bce1bfc7091cd4e2578 865d567371a3e717cc0e3c98c0fea50f""".split()  # 
 
 
 class Digits(NamedTuple):
-    """Grey images (N, 28, 28) uint8 and labels (N,) int64, for training and held out (test)."""
+    """Grey images (N, 28, 28) uint8 and labels (N,) int64: for training, and held out (test)."""
 
     name: str
     train_images: torch.Tensor
@@ -44,8 +45,8 @@ class Digits(NamedTuple):
 def load_digits(root="data", dataset=None):
     """Load MNIST, or the drawn digits embedded in this project where MNIST is not available.
 
-    root: MNIST's files, unpacked or .gz, are looked for in root/MNIST/raw, or downloaded there. A
-    relative root that is not in the working directory is taken beside this module.
+    root: MNIST's files, unpacked or .gz, are looked for in root/MNIST/raw, or downloaded there. If
+    the working directory has no such root, it is the one beside this module.
     dataset: "mnist", "embedded", or "auto": MNIST or else the embedded digits, with a printed line
     that says so and why. By default the environment variable VAE_DATASET, or else "auto".
     Raises: ValueError for another dataset, RuntimeError where the digits are not available.
@@ -66,7 +67,7 @@ def load_digits(root="data", dataset=None):
 
 
 def _load(name, md5s, folder, mirrors):
-    """Read the four files, each from the folder or, if it is lacking there, a temporary one."""
+    """Read the four files from the folder, or from a temporary one where they are lacking there."""
     files = [folder / packed.removesuffix(".gz") for packed in PACKED]
     lacking = {f: md5 for f, md5 in zip(files, md5s) if not utils.check_integrity(f, md5)}
     with ExitStack() as stack:
@@ -74,11 +75,11 @@ def _load(name, md5s, folder, mirrors):
         if lacking and mirrors:
             with suppress(OSError):  # where nothing can be written, there is nothing to lock
                 stack.enter_context(FileLock(folder / ".lock", timeout=60))  # makes the folder
-        stack.callback(socket.setdefaulttimeout, socket.getdefaulttimeout())
+        stack.callback(socket.setdefaulttimeout, socket.getdefaulttimeout())  # restores it
         for file, md5 in lacking.items():
             _unpack(file, md5, new, mirrors)
         try:
-            if lacking and mirrors:  # keep them; none gets its name before it is complete
+            if lacking and mirrors:  # keep them; a file gets its name once it is complete
                 with TemporaryDirectory(dir=folder) as parts:
                     for file in new.iterdir():
                         os.replace(shutil.copy(file, parts), folder / file.name)
@@ -91,20 +92,20 @@ def _load(name, md5s, folder, mirrors):
 
 
 def _unpack(file, md5, new, mirrors):
-    """Unpack the file into the folder `new`, from the .gz beside it or else from a mirror's."""
+    """Unpack the .gz beside the file, or a mirror's, into `new`; RuntimeError if none is whole."""
     packed, reason = f"{file.name}.gz", "it holds something else"
     all_addresses = socket.getaddrinfo
-    for mirror in ["", *mirrors]:  # the first is none
+    for mirror in ["", *mirrors]:  # "" is the .gz beside the file
         try:
             if mirror:
                 print(f"Downloading {mirror}{packed}", flush=True)
-                socket.setdefaulttimeout(5)  # for each address, of which there may be many
+                socket.setdefaulttimeout(TIMEOUT)
                 two = patch("socket.getaddrinfo", lambda *a, **k: all_addresses(*a, **k)[:2])
                 with two, redirect_stderr(sys.stdout):  # from torchvision's progress bar
                     utils.download_url(mirror + packed, new, md5=PACKED[packed])
             utils.extract_archive((new if mirror else file.parent) / packed, new)
             if utils.check_integrity(new / file.name, md5):
                 return
-        except Exception as error:  # URLError, TimeoutError, HTTPException, zlib.error, ...
+        except Exception as error:  # seen: OSError, HTTPException, EOFError, zlib.error, ...
             reason = f"{mirror}{packed}: {' '.join(str(error).split())}"
     raise RuntimeError(f"{file}.gz is missing or damaged; put the original there ({reason})")

@@ -1,7 +1,6 @@
 """The notebook as the tests use it: its cells, and a way to run them in a real kernel."""
 
 import os
-import shutil
 from contextlib import contextmanager
 
 import nbformat
@@ -46,16 +45,3 @@ def executed(kernel_for):
     with kernel_for(nbformat.read(NOTEBOOK, as_version=4)) as kernel:
         kernel.run_all()
         yield kernel
-
-
-@pytest.fixture(scope="module")  # its event loop must not outlive the module: nbclient has its own
-def browser():
-    """Debian's Chromium, driven by Playwright; what needs it is skipped where one is missing."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    program = shutil.which("chromium")
-    if not program:
-        pytest.skip("Chromium is not installed")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program)
-        yield browser
-        browser.close()

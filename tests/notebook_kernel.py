@@ -11,9 +11,13 @@ class Kernel:
         self.cells = client.nb.cells
         self.index = {cell.id: i for i, cell in enumerate(self.cells)}
 
+    def cell(self, id):
+        """The cell with this id, with its outputs as they are."""
+        return self.cells[self.index[id]]
+
     def run(self, id):
         """Run the cell with this id; returns it, with its new outputs."""
-        return self.client.execute_cell(self.cells[self.index[id]], self.index[id])
+        return self.client.execute_cell(self.cell(id), self.index[id])
 
     def run_all(self, after=None, until=None):
         """Run the code cells in order, of those after the id `after` and before the id `until`."""

@@ -1,10 +1,14 @@
 """What the tests share: paths, small notebooks, changed copies, and a copy of the project."""
 
+import ast
 import os
+import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
+import torch
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "vae_assignment.ipynb"
@@ -31,14 +35,31 @@ def changed(source, right, wrong):
     return source.replace(right, wrong)
 
 
-def code_cell(source, id):
-    return nbformat.v4.new_code_cell(source, id=id)
+def code_cell(source, id, **more):
+    return nbformat.v4.new_code_cell(source, id=id, **more)
 
 
 def notebook_of(*sources):
     """A small notebook, not executed, with the cells cell-1, cell-2, ..."""
     cells = [code_cell(source, f"cell-{i}") for i, source in enumerate(sources, start=1)]
     return nbformat.v4.new_notebook(cells=cells)
+
+
+def definitions(source):
+    """The source of a cell's imports and functions alone, without what it computes."""
+    tree = ast.parse(re.sub("(?m)^%.*", "", source))  # without IPython's magics
+    kinds = ast.Import | ast.ImportFrom | ast.FunctionDef
+    tree.body = [statement for statement in tree.body if isinstance(statement, kinds)]
+    return ast.unparse(tree)
+
+
+def notebook_functions(**names):
+    """A namespace with the notebook's functions, which use these names and none of its values."""
+    namespace = SimpleNamespace(DEVICE=torch.device("cpu"), **names)
+    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
+        if cell.cell_type == "code":
+            exec(definitions(cell.source), vars(namespace))
+    return namespace
 
 
 def copy_of_the_project(folder):
@@ -52,3 +73,8 @@ def copy_of_the_project(folder):
         else:
             shutil.copy(path, folder / path.name)
     return folder
+
+
+def binarized(images):
+    """Images of bytes as the notebook's pixels, from the definition: (N, 28, 28) -> (N, 784)."""
+    return (images.flatten(start_dim=1) > 127).float()

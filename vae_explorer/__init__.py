@@ -1,4 +1,4 @@
-"""The explorer: one web page on which one walks through the latent space of a trained VAE."""
+"""The explorer: a web page that decodes any point of a trained VAE's latent plane."""
 
 import base64
 import json

@@ -18,11 +18,13 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 
-from contrast import faint_texts
-from instructor.cells import SCATTER, TRAINING
-from project import NOTEBOOK, ROOT, SMALL_RUN
+from instructor.cells import LAST_GRADED, TRAINING, pictures_of
+from instructor.handout import make_handout
+from instructor.page import html_page
+from project import NOTEBOOK, ROOT, changed, code_cell, definitions
 
 pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("jupyterlab")]
 
 PATIENCE = 600  # seconds; a condition that comes true ends the wait long before, even when loaded
 EXPLORER = "vae_explorer.html"
@@ -52,50 +54,48 @@ KEEP_COUNTS = """output => {  // of the bar: how many epochs it has shown as don
     }).observe(output, {childList: true, subtree: true, characterData: true});
 }"""
 
-IMAGES = """images => Promise.all(images.map(async image => {
+WIDTHS = """images => Promise.all(images.map(async image => {
     image.loading = "eager";
     await image.decode().catch(() => {});
-    const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
-    const context = canvas.getContext("2d");
-    context.drawImage(image, 0, 0);
-    const pixels = image.naturalWidth && context.getImageData(0, 0, canvas.width, canvas.height);
-    const alphas = (pixels.data || []).filter((_, i) => i % 4 == 3);
-    return {
-        width: image.naturalWidth,
-        alt: image.alt,
-        opaque: alphas.every(alpha => alpha == 255),
-        corner: pixels && Math.min(...pixels.data.slice(0, 3)),
-    };
+    return image.naturalWidth;  // 0 if it could not be decoded
 }))"""
 
 
-@pytest.fixture(scope="module")
-def course(tmp_path_factory):
-    """A folder with the hand-out and three solved copies, one of them for a long training."""
-    folder = tmp_path_factory.mktemp("course")
-    make_handout = [sys.executable, "-m", "instructor", "handout"]
-    subprocess.run([*make_handout, str(folder / "handout")], check=True)
-    solve(folder / "handout", folder / "solved", n_epochs=4)
-    solve(folder / "handout", folder / "exported", n_epochs=2)
-    solve(folder / "handout", folder / "interrupted", n_epochs=10_000, last=SCATTER)
-    return folder
-
-
-def solve(handout, folder, n_epochs, last=None):
-    """Copy the hand-out with the solutions in, without outputs, and up to the cell `last`."""
-    shutil.copytree(handout, folder)
-    shutil.copy(ROOT / "vae_helpers.py", folder)
+def solved_until(last, n_epochs):
+    """The solved notebook up to one of its cells, without outputs, for so many epochs."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     ids = [cell.id for cell in notebook.cells]
-    if last:
-        del notebook.cells[ids.index(last) + 1 :]
+    del notebook.cells[ids.index(last) + 1 :]
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     settings = notebook.cells[ids.index("run-settings")]
-    settings.source = settings.source.replace("N_EPOCHS = 100", f"N_EPOCHS = {n_epochs}")
-    nbformat.write(notebook, folder / NOTEBOOK.name)
+    settings.source = changed(settings.source, "N_EPOCHS = 100 ", f"N_EPOCHS = {n_epochs} ")
+    return notebook
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    """A folder with the hand-out and two solved copies of it: folder and notebooks.
+
+    Of the last part, which takes a minute, the first has the explorer and what it calls.
+    """
+    folder = tmp_path_factory.mktemp("course")
+    make_handout(folder / "handout")
+    solved = solved_until(LAST_GRADED, n_epochs=4)
+    *last_part, explorer = solved_until("explorer", n_epochs=4).cells[len(solved.cells) :]
+    functions = [definitions(cell.source) for cell in last_part if cell.cell_type == "code"]
+    solved.cells += [code_cell("\n".join(functions), "functions"), explorer]
+    notebooks = {
+        "handout": nbformat.read(folder / "handout" / NOTEBOOK.name, as_version=4),
+        "solved": solved,
+        "interrupted": solved_until("training-curve", n_epochs=10_000),
+    }
+    for name in ("solved", "interrupted"):
+        shutil.copytree(folder / "handout", folder / name)
+        shutil.copy(ROOT / "vae_helpers.py", folder / name)
+        nbformat.write(notebooks[name], folder / name / NOTEBOOK.name)
+    return SimpleNamespace(folder=folder, notebooks=notebooks)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def lab(course, tmp_path_factory):
     log = home / "log"
     with log.open("w") as output:
         server = subprocess.Popen(
-            command, cwd=course, env=environment, stdout=output, stderr=subprocess.STDOUT
+            command, cwd=course.folder, env=environment, stdout=output, stderr=subprocess.STDOUT
         )
     try:
         yield address(server, home / "RUNTIME", log)
@@ -131,48 +131,59 @@ def address(server, folder, log):
     deadline = time.monotonic() + PATIENCE
     path = folder / f"jpserver-{server.pid}.json"
     while server.poll() is None and time.monotonic() < deadline:
-        if path.exists() and (text := path.read_text()).endswith("}"):
+        text = path.read_text() if path.exists() else ""
+        if text.endswith("}"):
             return json.loads(text)
         time.sleep(0.1)
     raise RuntimeError(f"JupyterLab did not start: {log.read_text()}")
 
 
-@contextmanager
-def opened(browser, lab, name):
-    """The page of the notebook in this folder, with its kernel ready."""
-    page = browser.new_page(viewport={"width": 1400, "height": 900})
-    page.set_default_timeout(1000 * PATIENCE)
-    notebook = f"lab/workspaces/{name}/tree/{name}/{NOTEBOOK.name}"
-    page.goto(f"{lab['url']}{notebook}?token={lab['token']}")
-    page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for()
-    page.locator(".jp-CodeCell").last.wait_for(state="attached")
-    yield page
-    page.close()
+@pytest.fixture(scope="module")
+def opened(browser, lab, course):
+    """Context manager: the page of a notebook of the course, with its kernel ready."""
+
+    @contextmanager
+    def open_page(name):
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
+        page.set_default_timeout(1000 * PATIENCE)
+        notebook = f"lab/workspaces/{name}/tree/{name}/{NOTEBOOK.name}"
+        page.goto(f"{lab['url']}{notebook}?token={lab['token']}")
+        page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for()
+        page.locator(".jp-CodeCell").last.wait_for(state="attached")
+        ids = [cell.id for cell in course.notebooks[name].cells if cell.cell_type == "code"]
+        yield Page(page, ids)
+        page.close()
+
+    return open_page
 
 
-def choose(page, *path):
-    """Choose an entry of JupyterLab's menus."""
-    page.locator(".lm-MenuBar-itemLabel").get_by_text(path[0], exact=True).click()
-    for label in path[1:]:
-        page.locator(".lm-Menu-itemLabel").get_by_text(label, exact=True).click()
+class Page:
+    """A notebook in JupyterLab."""
 
+    def __init__(self, page, ids):
+        self.page, self.ids = page, ids
 
-def run_all(page):
-    """Run all cells, until the last one has run or one has failed."""
-    choose(page, "Run", "Run All Cells")
-    page.wait_for_function(HAS_ENDED)
+    def choose(self, *path):
+        """Choose an entry of JupyterLab's menus."""
+        self.page.locator(".lm-MenuBar-itemLabel").get_by_text(path[0], exact=True).click()
+        for label in path[1:]:
+            self.page.locator(".lm-Menu-itemLabel").get_by_text(label, exact=True).click()
 
+    def code_cell(self, id):
+        return self.page.locator(".jp-CodeCell").nth(self.ids.index(id))
 
-def code_cells(page, notebook):
-    """What the prompts and outputs of the page's code cells say, by the cells' ids."""
-    ids = [cell.id for cell in nbformat.read(notebook, 4).cells if cell.cell_type == "code"]
-    cells = (SimpleNamespace(**cell) for cell in page.evaluate(CODE_CELLS))
-    return dict(zip(ids, cells, strict=True))
+    def cells(self):
+        """What the prompts and outputs of the code cells say, by the cells' ids."""
+        cells = [SimpleNamespace(**cell) for cell in self.page.evaluate(CODE_CELLS)]
+        return dict(zip(self.ids, cells, strict=True))
 
-
-def assert_all_ran(cells):
-    assert [id for id, cell in cells.items() if cell.failed] == []
-    assert [id for id, cell in cells.items() if not re.fullmatch(r"\[\d+\]:", cell.prompt)] == []
+    def until_all_ran(self):
+        """Wait until the last cell has run or one has failed, and see that none has."""
+        self.page.wait_for_function(HAS_ENDED)
+        cells = self.cells()
+        assert [id for id, cell in cells.items() if cell.failed] == []
+        assert [id for id, c in cells.items() if not re.fullmatch(r"\[\d+\]:", c.prompt)] == []
+        return cells
 
 
 def explorer_frame(page):
@@ -200,139 +211,114 @@ def assert_the_explorer_answers(page):
         frame.locator(f"#{name}").get_by_text(re.compile(r"^-\d+\.\d$")).wait_for()
 
 
-@pytest.fixture(scope="module")
-def handout(browser, lab, course):
-    """The hand-out in JupyterLab after one run of all of its cells: page and cells."""
-    with opened(browser, lab, "handout") as page:
-        run_all(page)
-        yield page, code_cells(page, course / "handout" / NOTEBOOK.name)
+def assert_all_are_shown(images, cells):
+    """As many pictures can be seen as the committed notebook's cells show."""
+    widths = images.evaluate_all(WIDTHS)
+    assert len(widths) == sum(len(pictures_of(cell)) for cell in cells) > 0
+    assert min(widths) > 0
+
+
+# JupyterLab ---------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def solved(browser, lab, course):
-    """The solved notebook in JupyterLab after one run of all of its cells: page and cells."""
-    with opened(browser, lab, "solved") as page:
-        cells = code_cells(page, course / "solved" / NOTEBOOK.name)
-        training = page.locator(".jp-CodeCell").nth([*cells].index(TRAINING))
-        training.locator(".jp-Cell-outputArea").evaluate(KEEP_COUNTS)
-        run_all(page)
-        yield page, code_cells(page, course / "solved" / NOTEBOOK.name)
+def handout(opened):
+    """The hand-out after one run of all of its cells."""
+    with opened("handout") as lab:
+        lab.choose("Run", "Run All Cells")
+        lab.page.wait_for_function(HAS_ENDED)
+        yield lab
 
 
 @pytest.fixture(scope="module")
-def exported(course):
-    """The page that the README's first command writes, in the notebook's folder."""
-    folder = course / "exported"
-    result = folder / "vae_assignment.html"
-    command = [sys.executable, "-m", "instructor", "execute", NOTEBOOK.name, result.name]
-    subprocess.run(command, cwd=folder, env={**os.environ, **SMALL_RUN}, check=True)
-    return result
+def solved(opened):
+    """The solved notebook after one run of all of its cells."""
+    with opened("solved") as lab:
+        lab.code_cell(TRAINING).locator(".jp-Cell-outputArea").evaluate(KEEP_COUNTS)
+        lab.choose("Run", "Run All Cells")
+        lab.until_all_ran()
+        yield lab
+
+
+def test_the_handout_runs_up_to_its_first_blank(handout):
+    cells = handout.cells()
+    before = handout.ids[: handout.ids.index("check-bernoulli")]
+    assert [id for id in before if cells[id].failed or not cells[id].prompt.strip("[ ]:")] == []
+    where = "see 'A stable Bernoulli density', 1."
+    says = cells["check-bernoulli"].text
+    assert f"bernoulli_log_density is not written yet: {where}" in says and "Traceback" not in says
+
+
+def test_the_solved_notebook_shows_its_pictures_and_a_bar_that_moves(solved, notebook):
+    counts = [int(count) for count in solved.page.evaluate("window.counts")]
+    assert counts == sorted(counts) and len(counts) >= 2
+    says = solved.cells()[TRAINING].text  # the bar is gone
+    assert re.fullmatch(r"\s*after epoch 4: train ELBO .* nats per digit\n", says)
+    images = solved.page.locator(".jp-OutputArea-output img")
+    assert_all_are_shown(images, [cell for cell in notebook.cells if cell.id in solved.ids])
+    assert_the_explorer_answers(solved.page)
+
+
+@pytest.mark.parametrize("theme", ["Dark", "Light"])
+def test_outputs_can_be_read(handout, solved, theme, barriers):
+    for lab in (handout, solved):
+        lab.choose("Settings", "Theme", f"JupyterLab {theme}")
+        themed = f'body[data-jp-theme-name="JupyterLab {theme}"]'
+        lab.page.locator(themed).wait_for(state="attached")
+        found = barriers(lab.page, ".jp-OutputArea-output")
+        assert [(rule, html) for rule, html in found if rule != "image-alt"] == []  # it shows none
+    solved.page.emulate_media(color_scheme=theme.lower())  # as the browser tells the explorer
+    assert barriers(explorer_frame(solved.page)) == []
+
+
+def test_an_interrupt_keeps_what_was_learned(opened):
+    with opened("interrupted") as lab:
+        lab.choose("Run", "Run All Cells")
+        lab.code_cell(TRAINING).get_by_text(re.compile(r"\b[1-9]\d*/10000 \[")).wait_for()
+        lab.page.locator('[data-command="notebook:interrupt-kernel"]').click()
+        says = lab.until_all_ran()[TRAINING].text
+    assert re.search(r"Interrupted: what was learned so far is kept\. *\nafter epoch \d+: ", says)
+
+
+# The exported page --------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def export(browser, exported):
-    """That page in a browser without a network; what it asked for; what it complained of."""
+def export(browser, tmp_path_factory):
+    """The committed notebook's page in a browser without a network; what it asks for and says."""
+    folder = tmp_path_factory.mktemp("exported")
+    html = html_page(nbformat.read(NOTEBOOK, as_version=4))
+    (folder / "vae_assignment.html").write_text(html, "utf-8")
+    shutil.copy(ROOT / "docs" / "explorer.html", folder / EXPLORER)
     context = browser.new_context(offline=True)
     page, requests, complaints = context.new_page(), [], []
     page.set_default_timeout(1000 * PATIENCE)
     page.on("request", lambda request: requests.append(request.url))
     page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(exported.as_uri())
+    page.goto((folder / "vae_assignment.html").as_uri())
     yield SimpleNamespace(page=page, requests=requests, complaints=complaints)
     context.close()
 
 
-def test_the_handout_runs_up_to_its_first_blank(handout):
-    _, cells = handout
-    first_blank = [*cells].index("check-bernoulli")
-    assert_all_ran(dict([*cells.items()][:first_blank]))
-    where = "see 'A stable Bernoulli density', 1."
-    says = cells["check-bernoulli"].text
-    assert f"bernoulli_log_density is not written yet: {where}" in says and "Traceback" not in says
-
-
-def test_the_solved_notebook_runs_to_its_end(solved):
-    _, cells = solved
-    assert_all_ran(cells)
-
-
-def test_a_bar_moves_while_the_network_trains_and_is_gone_afterwards(solved):
-    page, cells = solved
-    counts = [int(count) for count in page.evaluate("window.counts")]
-    assert counts == sorted(counts) and len(counts) >= 2
-    assert re.fullmatch(r"\s*after epoch 4: train ELBO .* nats per digit\n", cells[TRAINING].text)
-
-
-def test_every_picture_is_shown(solved):
-    page, _ = solved
-    images = page.locator(".jp-OutputArea-output img").evaluate_all(IMAGES)
-    assert len(images) == number_of_pictures()
-    assert all(image["width"] > 0 for image in images)
-
-
-def number_of_pictures():
-    cells = nbformat.read(NOTEBOOK, as_version=4).cells
-    outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    return sum("image/png" in output.get("data", {}) for output in outputs)
-
-
-def test_the_explorer_answers_beside_the_notebook(solved):
-    page, _ = solved
-    assert_the_explorer_answers(page)
-
-
-@pytest.mark.parametrize("theme", ["Dark", "Light"])
-def test_outputs_can_be_read(handout, solved, theme):
-    for page, _ in (handout, solved):
-        choose(page, "Settings", "Theme", f"JupyterLab {theme}")
-        themed = f'body[data-jp-theme-name="JupyterLab {theme}"]'
-        page.locator(themed).wait_for(state="attached")
-        assert faint_texts(page, ".jp-OutputArea-output") == []
-    page.emulate_media(color_scheme=theme.lower())  # as the browser tells the explorer
-    texts = "h1, p:not(#labels), figcaption, dl, label, button"  # the labels are a key to colours
-    assert faint_texts(explorer_frame(page), texts) == []
-    for image in page.locator(".jp-OutputArea-output img").evaluate_all(IMAGES):
-        assert image["opaque"]  # no theme shines through,
-        assert image["corner"] > 240 or image["width"] == 1400  # and but for the map, it is paper
-
-
-def test_an_interrupt_keeps_what_was_learned(browser, lab, course):
-    with opened(browser, lab, "interrupted") as page:
-        cells = code_cells(page, course / "interrupted" / NOTEBOOK.name)
-        choose(page, "Run", "Run All Cells")
-        training = page.locator(".jp-CodeCell").nth([*cells].index(TRAINING))
-        training.get_by_text(re.compile(r"\b[1-9]\d*/10000 \[")).wait_for()
-        page.locator('[data-command="notebook:interrupt-kernel"]').click()
-        page.wait_for_function(HAS_ENDED)
-        cells = code_cells(page, course / "interrupted" / NOTEBOOK.name)
-    assert_all_ran(cells)
-    says = cells[TRAINING].text
-    assert re.search(r"Interrupted: what was learned so far is kept\. *\nafter epoch \d+: ", says)
-
-
 def test_the_page_needs_no_network(export):
-    explorer_frame(export.page)
+    assert_the_explorer_answers(export.page)
     files = {export.page.url, export.page.url.replace("vae_assignment.html", EXPLORER)}
     assert {url for url in export.requests if not url.startswith("data:")} == files
     assert export.complaints == []
 
 
-def test_the_pictures_of_the_page_are_shown_and_described(export):
-    images = export.page.locator("img").evaluate_all(IMAGES)
-    assert len(images) == number_of_pictures()
-    assert all(image["width"] > 0 for image in images)
-    assert [i for i in images if not i["alt"] or "No description" in i["alt"]] == []
+def test_the_pictures_of_the_page_are_shown_and_described(export, notebook):
+    images = export.page.locator("img")
+    assert_all_are_shown(images, notebook.cells)
+    alts = images.evaluate_all("images => images.map(image => image.alt)")
+    assert [alt for alt in alts if not alt or "No description" in alt] == []
 
 
-def test_the_equations_of_the_page_are_set(export):
-    cells = nbformat.read(NOTEBOOK, as_version=4).cells
-    texts = [re.sub(r"`[^`]*`", "", c.source) for c in cells if c.cell_type == "markdown"]
+def test_the_equations_of_the_page_are_set(export, notebook):
+    cells = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    texts = [re.sub(r"`[^`]*`", "", source) for source in cells]
     equations = [e for text in texts for e in re.findall(r"(?s)\$\$.*?\$\$|\$.*?\$", text)]
     assert export.page.locator("math").count() == len(equations) > 0
     shown = export.page.locator(".jp-MarkdownCell").all_inner_texts()
     assert [text for text in shown if "$" in text or "\\" in text] == []
-
-
-def test_the_explorer_answers_in_the_page(export):
-    assert_the_explorer_answers(export.page)

@@ -1,4 +1,4 @@
-"""What the tests of the digits share: a process that loads them, and their binary pixels."""
+"""A process of its own that loads digits, to be limited, killed, or run beside others."""
 
 import os
 import subprocess
@@ -7,26 +7,21 @@ import sys
 from project import ROOT
 
 LOAD = """
-import signal, sys, time, vae_digits
+import os, signal, sys, vae_digits
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
-vae_digits.MIRRORS = sys.argv[2:]
-started = time.monotonic()
-name = vae_digits.load_digits(sys.argv[1]).name
-print(f"{name}, {time.monotonic() - started:.1f} s")
+root, setup, *vae_digits.MIRRORS = sys.argv[1:]
+exec(setup)
+print(vae_digits.load_digits(root).name)
 """
 
 
-def start_loading(root, *mirrors, preexec_fn=None, **environment):
-    """A process of its own that loads digits and prints their name and how long it took."""
+def start_loading(root, *mirrors, setup="", preexec_fn=None, **environment):
+    """Start a process that runs `setup`, loads the digits, and prints their name."""
     own = {"PYTHONPATH": str(ROOT), "VAE_DATASET": "auto", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-c", LOAD, root, *mirrors],
+        [sys.executable, "-c", LOAD, root, setup, *mirrors],
         env={**os.environ, **own, **environment},
         stdout=subprocess.PIPE,
         text=True,
         preexec_fn=preexec_fn,
     )
-
-
-def binarized(images):
-    return (images.flatten(1) > 127).float()

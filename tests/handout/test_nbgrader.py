@@ -16,6 +16,7 @@ from instructor.handout import ANSWER, make_handout
 from project import NOTEBOOK, ROOT, SMALL_RUN
 
 api = pytest.importorskip("nbgrader.api", reason="nbgrader is in instructor/requirements.txt")
+pytestmark = pytest.mark.nbgrader
 
 # The helpers come with each submission; all other files are those of the course.
 CONFIG = """
