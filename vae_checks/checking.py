@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+Dz, Dh, Ddata = 2, 500, 28**2  # as the assignment asks for
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 SUMMED = "Did you sum too often, not at all, or along the wrong dimension?"
 

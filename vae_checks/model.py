@@ -3,9 +3,8 @@
 import torch
 
 from . import reference
-from .checking import HALF_LOG_2PI, require_gradients, require_values
+from .checking import HALF_LOG_2PI, Dz, require_gradients, require_values
 from .networks import other_weights
-from .reference import Dz
 
 
 def wrong_sums(exact):

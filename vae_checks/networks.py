@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from .checking import CheckFailed, gradients_of, require, require_shape, same
+from .checking import CheckFailed, Ddata, Dh, Dz, gradients_of, require, require_shape, same
 from .library import NoLibraryProbability
-from .reference import Ddata, Dh, Dz, require_last_dimension
+from .reference import require_last_dimension
 
 SIZES = {"decoder": (Dz, Ddata), "encoder": (Ddata, 2 * Dz)}
 OUTPUTS = {"decoder": ["decoder(z)"], "encoder": ["q_mean", "q_log_std"]}

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from . import reference
-from .checking import CheckFailed, is_blank, require
+from .checking import CheckFailed, Ddata, is_blank, require
 from .library import NoLibraryProbability
 
 
@@ -48,7 +48,7 @@ class Notebook:
 
     def pixels(self, n, seed):
         """n generic binary images, (n, Ddata)."""
-        return (self.numbers(n, reference.Ddata, seed=seed, dtype=torch.float32) > 0.6).float()
+        return (self.numbers(n, Ddata, seed=seed, dtype=torch.float32) > 0.6).float()
 
     def alone(self, name, **networks):
         """A context in which this function is the student's, and those that it calls are correct.

@@ -6,9 +6,8 @@ from typing import NamedTuple
 import torch
 
 from . import reference
-from .checking import CheckFailed, gradients_of, require, require_shape, same
+from .checking import CheckFailed, Ddata, Dz, gradients_of, require, require_shape, same
 from .networks import other_weights
-from .reference import Ddata, Dz
 
 # Scales of the last layers of encoder and decoder.
 MODERATE, NEAR_THE_PRIOR, SURE_OF_PIXELS = (1.5, 8.0), (0.1, 8.0), (1.5, 60.0)

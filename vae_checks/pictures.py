@@ -3,8 +3,7 @@
 import torch
 from IPython.utils.capture import capture_output
 
-from .checking import require, require_shape, require_values
-from .reference import Ddata, Dz
+from .checking import Ddata, Dz, require, require_shape, require_values
 from .samplers import bernoulli_sampler, gaussian_sampler
 
 

@@ -11,9 +11,8 @@ import torch
 from IPython.utils.capture import capture_output
 
 from . import reference
-from .checking import CheckFailed, is_blank, require, same
+from .checking import CheckFailed, Ddata, is_blank, require, same
 from .networks import like_the_students
-from .reference import Ddata
 
 N_DIGITS, N_BATCHES, N_EPOCHS = 600, 3, 4
 

@@ -6,7 +6,7 @@ without a check: none may fail.
 """
 
 HELPERS = "vae_helpers.py"
-LOGSIGMOID = "return logsigmoid((2 * x - 1) * logit_means)"
+LOGSIGMOID = "return torch.nn.functional.logsigmoid((2 * x - 1) * logit_means)"
 GAUSSIAN = "return -0.5 * math.log(2 * math.pi) - log_std - 0.5 * (z - mean) ** 2 * torch.exp(-2 * log_std)"
 SAMPLE = "return mean + torch.exp(log_std) * epsilon"
 EPSILON = (
@@ -44,10 +44,10 @@ DRAW = "z = sample_gaussian(q_mean, q_log_std)"
 ESTIMATE = "return (log_joint - log_q_z).mean()"
 PARAMETERS = "[*encoder.parameters(), *decoder.parameters()]"
 ADAM = f"torch.optim.Adam({PARAMETERS}, fused=True)"
-STEP = """                optimizer.zero_grad()
-                batch_loss = loss(x)
-                batch_loss.backward()
-                optimizer.step()
+STEP = """            optimizer.zero_grad()
+            batch_loss = loss(x)
+            batch_loss.backward()
+            optimizer.step()
 """
 BERNOULLI_SAMPLES = "sample_bernoulli(prior_means[:, None].expand(10, 3, Ddata), generator(2))"
 SHOWN = "generator(4))"
@@ -147,15 +147,15 @@ CONSEQUENCES = {}
 MISTAKES = [
     # bernoulli_log_density
     ("x and 1 - x exchanged", HELPERS, "(2 * x - 1)", "(1 - 2 * x)", "check-bernoulli"),
-    ("negative log-density", HELPERS, "return logsigmoid", "return -logsigmoid", "check-bernoulli"),
+    ("negative log-density", HELPERS, "return torch", "return -torch", "check-bernoulli"),
     ("probabilities for logits", HELPERS, LOGSIGMOID, "return x * torch.log(logit_means) + (1 - x) * torch.log(1 - logit_means)", "check-bernoulli"),
     ("naive form", HELPERS, LOGSIGMOID, "mu = logit_means.exp() / (1 + logit_means.exp())\n    return x * mu.log() + (1 - x) * (1 - mu).log()", "check-bernoulli"),
     ("log of a sigmoid", HELPERS, LOGSIGMOID, "return torch.log(torch.sigmoid((2 * x - 1) * logit_means))", "check-bernoulli"),
     ("log with a small number added", HELPERS, LOGSIGMOID, "return torch.log(torch.sigmoid((2 * x - 1) * logit_means) + 1e-8)", "check-bernoulli"),
     ("overflow at large logits", HELPERS, LOGSIGMOID, "return x * logit_means - torch.log(1 + torch.exp(logit_means))", "check-bernoulli"),
-    ("clamped logits", HELPERS, LOGSIGMOID, "return logsigmoid((2 * x - 1) * logit_means.clamp(-10, 10))", "check-bernoulli"),
-    ("second sigmoid in the density", HELPERS, LOGSIGMOID, "return logsigmoid((2 * x - 1) * torch.sigmoid(logit_means))", "check-bernoulli"),
-    ("Bernoulli gradient cut", HELPERS, LOGSIGMOID, "return logsigmoid((2 * x - 1) * logit_means.detach())", "check-bernoulli"),
+    ("clamped logits", HELPERS, LOGSIGMOID, "return torch.nn.functional.logsigmoid((2 * x - 1) * logit_means.clamp(-10, 10))", "check-bernoulli"),
+    ("second sigmoid in the density", HELPERS, LOGSIGMOID, "return torch.nn.functional.logsigmoid((2 * x - 1) * torch.sigmoid(logit_means))", "check-bernoulli"),
+    ("Bernoulli gradient cut", HELPERS, LOGSIGMOID, "return torch.nn.functional.logsigmoid((2 * x - 1) * logit_means.detach())", "check-bernoulli"),
     ("density summed already", HELPERS, LOGSIGMOID, LOGSIGMOID + ".sum()", "check-bernoulli"),
     ("log-density clamped", HELPERS, LOGSIGMOID, LOGSIGMOID + ".clamp(min=-100)", "check-bernoulli"),
     # gaussian_log_density
@@ -237,18 +237,18 @@ MISTAKES = [
     ("only the encoder optimized", TRAIN, PARAMETERS, "[*encoder.parameters()]", "check-train"),
     ("copies optimized", TRAIN, PARAMETERS, "[*__import__('copy').deepcopy(encoder).parameters(), *__import__('copy').deepcopy(decoder).parameters()]", "check-train"),
     ("step before backward", TRAIN, STEP, "".join(STEP.splitlines(True)[i] for i in (0, 1, 3, 2)), "check-train"),
-    ("no step", TRAIN, "                optimizer.step()\n", "", "check-train"),
+    ("no step", TRAIN, "            optimizer.step()\n", "", "check-train"),
     ("gradients zeroed before the step", TRAIN, STEP, "".join(STEP.splitlines(True)[i] for i in (1, 2, 0, 3)), "check-train"),
-    ("gradients never zeroed", TRAIN, "                optimizer.zero_grad()\n", "", "check-train"),
+    ("gradients never zeroed", TRAIN, "            optimizer.zero_grad()\n", "", "check-train"),
     ("another pair of networks", TRAIN, "    optimizer =", "    encoder, decoder = __import__('copy').deepcopy(encoder), __import__('copy').deepcopy(decoder)\n    optimizer =", "check-train"),
     ("batches ignored", TRAIN, "for x in batches:", "for x in heldout_mnist.split(BS):", "check-train"),
-    ("one batch an epoch", TRAIN, "n_digits += len(x)\n", "n_digits += len(x)\n                break\n", "check-train"),
+    ("one batch an epoch", TRAIN, "n_digits += len(x)\n", "n_digits += len(x)\n            break\n", "check-train"),
     ("one epoch only", TRAIN, "range(n_epochs)", "range(1)", "check-train"),
     ("plain gradient descent", TRAIN, ADAM, f"torch.optim.SGD({PARAMETERS}, lr=1e-3)", "check-train"),
     ("two steps for each batch", TRAIN, STEP, STEP + STEP, "check-train"),
-    ("optimizer anew in each epoch", TRAIN, "            total_elbo, n_digits", f"            optimizer = {ADAM}\n            total_elbo, n_digits", "check-train"),
-    ("gradients zeroed once an epoch", TRAIN, "            for x in batches:\n                optimizer.zero_grad()\n", "            optimizer.zero_grad()\n            for x in batches:\n", "check-train"),
-    ("the same noise for every batch", TRAIN, "                optimizer.zero_grad()", "                torch.manual_seed(SEED)\n                optimizer.zero_grad()", "check-train"),
+    ("optimizer anew in each epoch", TRAIN, "        total_elbo, n_digits", f"        optimizer = {ADAM}\n        total_elbo, n_digits", "check-train"),
+    ("gradients zeroed once an epoch", TRAIN, "        for x in batches:\n            optimizer.zero_grad()\n", "        optimizer.zero_grad()\n        for x in batches:\n", "check-train"),
+    ("the same noise for every batch", TRAIN, "            optimizer.zero_grad()", "            torch.manual_seed(SEED)\n            optimizer.zero_grad()", "check-train"),
     ("half of every batch", TRAIN, "loss(x)", "loss(x[: BS // 2])", "check-train"),
     ("always the first batch", TRAIN, "loss(x)", "loss(binarized_mnist[:BS])", "check-train"),
     ("noise added to the digits", TRAIN, "loss(x)", "loss(x + 0.1 * torch.randn_like(x))", "check-train"),
@@ -277,7 +277,7 @@ MISTAKES = [
     ("one code twice", RECONSTRUCT, TWO_CODES, TWO_CODES + "[:, :1].expand(4, 2, Dz)", "check-reconstructions"),
     ("another number of originals", RECONSTRUCTIONS, SHOWN, SHOWN + "\noriginals = binarized_mnist[:5]", "check-reconstructions"),
     ("codes the wrong way round", RECONSTRUCTIONS, SHOWN, SHOWN + "\ncodes = codes.transpose(0, 1)", "check-reconstructions"),
-    ("logit-means for reconstructions", RECONSTRUCT, "torch.sigmoid(decoder(codes))", "(decoder(codes) / 40 + 0.5).clamp(0, 1)", "check-reconstructions"),
+    ("logit-means for reconstructions", RECONSTRUCT, "torch.sigmoid(decoder(codes.reshape(8, Dz)))", "(decoder(codes.reshape(8, Dz)) / 40 + 0.5).clamp(0, 1)", "check-reconstructions"),
     ("means for binary reconstructions", RECONSTRUCTIONS, "sample_bernoulli(reconstruction_means, generator(4))", "reconstruction_means", "check-reconstructions"),
     ("z_y grows downwards", LATTICE, "ticks.flip(0), ticks", "ticks, ticks", "check-lattice"),
     ("rows and columns of the lattice exchanged", LATTICE, AXES, 'z_x, z_y = torch.meshgrid(ticks, ticks.flip(0), indexing="ij")', "check-lattice"),
@@ -299,8 +299,8 @@ MISTAKES = [
     ("probability, not its logarithm", HELPERS, LOGSIGMOID, LOGSIGMOID + ".exp()", "check-bernoulli"),
     ("Bernoulli mean over the elements", HELPERS, LOGSIGMOID, LOGSIGMOID + ".mean()", "check-bernoulli"),
     ("logarithm to the base 2", HELPERS, LOGSIGMOID, LOGSIGMOID + " / math.log(2)", "check-bernoulli"),
-    ("means rounded to pixels first", HELPERS, LOGSIGMOID, "return logsigmoid((2 * x - 1) * logit_means.round())", "check-bernoulli"),
-    ("only the pixels that are on", HELPERS, LOGSIGMOID, "return x * logsigmoid(logit_means)", "check-bernoulli"),
+    ("means rounded to pixels first", HELPERS, LOGSIGMOID, "return torch.nn.functional.logsigmoid((2 * x - 1) * logit_means.round())", "check-bernoulli"),
+    ("only the pixels that are on", HELPERS, LOGSIGMOID, "return x * torch.nn.functional.logsigmoid(logit_means)", "check-bernoulli"),
     ("normal constant with pi for 2 pi", HELPERS, "math.log(2 * math.pi)", "math.log(math.pi)", "check-gaussian"),
     ("log sigma halved", HELPERS, "math.pi) - log_std", "math.pi) - 0.5 * log_std", "check-gaussian"),
     ("variance plus a small number", HELPERS, "torch.exp(-2 * log_std)", "1 / (torch.exp(2 * log_std) + 1e-3)", "check-gaussian"),
@@ -379,7 +379,7 @@ MISTAKES = [
     ("naive Bernoulli in the ELBO", ELBO, None, OWN_ELBO.format(density="x * p.log() + (1 - x) * (1 - p).log()"), ELBO_AND_GRADIENT),
     ("epsilon in the ELBO", ELBO, None, OWN_ELBO.format(density="x * (p + 1e-8).log() + (1 - x) * (1 - p + 1e-8).log()"), "check-elbo"),
     ("means clamped in the ELBO", ELBO, None, OWN_ELBO.format(density="x * p.clamp(1e-6, 1 - 1e-6).log() + (1 - x) * (1 - p.clamp(1e-6, 1 - 1e-6)).log()"), "check-elbo"),
-    ("logit-means clamped in the ELBO", ELBO, None, OWN_ELBO.format(density="logsigmoid((2 * x - 1) * y.clamp(-15, 15))"), "check-elbo"),
+    ("logit-means clamped in the ELBO", ELBO, None, OWN_ELBO.format(density="nn.functional.logsigmoid((2 * x - 1) * y.clamp(-15, 15))"), "check-elbo"),
     ("q of another sample", ELBO, "log_q(z,", "log_q(sample_gaussian(q_mean, q_log_std),", ELBO_AND_GRADIENT),
     ("mean over the pixels in the ELBO", ELBO, "joint_log_density(x, z)", "log_prior(z) + log_likelihood(x, z) / Ddata", ELBO_AND_GRADIENT),
     ("half the batch in the ELBO", ELBO, "q_mean, q_log_std = encoder(x)", "x = x[: (len(x) + 1) // 2]\n    q_mean, q_log_std = encoder(x)", "check-elbo"),
@@ -392,8 +392,8 @@ MISTAKES = [
     ("AdamW at its defaults", TRAIN, ADAM, f"torch.optim.AdamW({PARAMETERS})", "check-train"),
     ("AdamW with little decay", TRAIN, ADAM, f"torch.optim.AdamW({PARAMETERS}, weight_decay=1e-3)", "check-train"),
     ("RMSprop", TRAIN, ADAM, f"torch.optim.RMSprop({PARAMETERS}, lr=1e-3)", "check-train"),
-    ("gradients clipped", TRAIN, "                optimizer.step()\n", f"                torch.nn.utils.clip_grad_value_({PARAMETERS}, 0.5)\n                optimizer.step()\n", "check-train"),
-    ("rate that decays", TRAIN, "            history.append(", "            optimizer.param_groups[0]['lr'] *= 0.9\n            history.append(", "check-train"),
+    ("gradients clipped", TRAIN, "            optimizer.step()\n", f"            torch.nn.utils.clip_grad_value_({PARAMETERS}, 0.5)\n            optimizer.step()\n", "check-train"),
+    ("rate that decays", TRAIN, "        history.append(", "        optimizer.param_groups[0]['lr'] *= 0.9\n        history.append(", "check-train"),
     ("N_EPOCHS in train", TRAIN, "range(n_epochs)", "range(N_EPOCHS)", "check-train"),
     ("history of tensors", TRAIN, "total_elbo.item() / n_digits", "total_elbo / n_digits", "check-train"),
     ("history of tensors with a gradient", TRAIN, None, TRAIN_TEMPLATE.format(total="total += -l * len(x)", heldout="heldout_elbo()"), "check-train"),
@@ -402,7 +402,7 @@ MISTAKES = [
     ("pair exchanged", TRAIN, None, TRAIN_TEMPLATE.format(total="total -= len(x) * l.item()", heldout="heldout_elbo()") + "own_train = train\ndef train(*arguments):\n    return [(b, a) for a, b in own_train(*arguments)]", "check-train"),
     ("the last batch left out", TRAIN, "for x in batches:", "for x in list(batches)[:-1]:", "check-train"),
     ("trained on digits of the decoder's", TRAIN, "loss(x)", "loss((torch.sigmoid(decoder(torch.randn(len(x), Dz))) > 0.5).float())", "check-train"),
-    ("gradient steps on the held-out digits, too", TRAIN, "            history.append(", "            optimizer.zero_grad()\n            loss(heldout_mnist).backward()\n            optimizer.step()\n            history.append(", "check-train"),
+    ("gradient steps on the held-out digits, too", TRAIN, "        history.append(", "        optimizer.zero_grad()\n        loss(heldout_mnist).backward()\n        optimizer.step()\n        history.append(", "check-train"),
     ("means of the held-out digits", MEANS, "q_mean.cpu()", "encoder(heldout_mnist[:BS])[0].detach().cpu()", "check-codes"),
     ("a code repeated ten times", CODES, None, "prior_codes = torch.randn(1, Dz, device=DEVICE).repeat(10, 1)", "check-prior-samples"),
     ("codes of ones", CODES, None, "prior_codes = torch.ones(10, Dz, device=DEVICE)", "check-prior-samples"),
@@ -433,7 +433,7 @@ MISTAKES = [
     *[(f"{layer} after the outputs", DECODER, LAYERS, f"{LAYERS}, nn.{layer}", "check-decoder") for layer in ("Sigmoid()", "Tanh()", "ReLU()", "LogSigmoid()", "Hardtanh(-10, 10)", "Softmax(dim=-1)")],
     *[(f"joint as {new}", JOINT, "log_prior(z) + log_likelihood(x, z)", new, "check-joint") for new in ("log_likelihood(x, z)", "log_prior(z)", "log_likelihood(x, z) - log_prior(z)", "2 * log_prior(z) + log_likelihood(x, z)", "log_prior(z) * log_likelihood(x, z)", "(log_prior(z) + log_likelihood(x, z)).mean()", "log_prior(z) / Ddata + log_likelihood(x, z)", "torch.logaddexp(log_prior(z), log_likelihood(x, z))", "log_prior(z)[:, None] + log_likelihood(x, z)", "log_prior(z).detach() + log_likelihood(x, z)", "log_prior(z) + log_likelihood(x, z).detach()")],
     *[(f"q of {new}", LOG_Q, "q_log_std).sum", f"{new}).sum", "check-log-q") for new in ("2 * q_log_std", "q_log_std / 2", "q_log_std.exp()", "q_log_std.detach()", "-q_log_std")],
-    *[(f"encoder returns {new}", ENCODER, RETURN_HEADS, f"return {new}", "check-encoder") for new in ("q_mean, q_log_std.exp()", "q_mean, softplus(q_log_std)", "q_mean, q_log_std.clamp(-6, 6)", "q_mean, torch.tanh(q_log_std)", "q_mean, torch.relu(q_log_std)", "torch.sigmoid(q_mean), q_log_std", "torch.tanh(q_mean), q_log_std", "q_mean.detach(), q_log_std", "q_mean, q_log_std.detach()")],
+    *[(f"encoder returns {new}", ENCODER, RETURN_HEADS, f"return {new}", "check-encoder") for new in ("q_mean, q_log_std.exp()", "q_mean, nn.functional.softplus(q_log_std)", "q_mean, q_log_std.clamp(-6, 6)", "q_mean, torch.tanh(q_log_std)", "q_mean, torch.relu(q_log_std)", "torch.sigmoid(q_mean), q_log_std", "torch.tanh(q_mean), q_log_std", "q_mean.detach(), q_log_std", "q_mean, q_log_std.detach()")],
     *[(f"z as {new}", ELBO, DRAW, f"z = {new}", ELBO_AND_GRADIENT) for new in ("sample_gaussian(q_mean, q_log_std.exp())", "torch.randn_like(q_mean)", "q_log_std.exp() * torch.randn_like(q_mean)", "q_mean + torch.exp(2 * q_log_std) * torch.randn_like(q_mean) ")],
     *[(f"z as {new}", ELBO, DRAW, f"z = {new}", "check-elbo") for new in ("sample_gaussian(q_mean, 2 * q_log_std)", "sample_gaussian(q_mean, q_log_std / 2)", "q_mean", "sample_gaussian(q_mean, q_log_std, generator(5))", "q_mean + q_log_std.exp() * torch.randn(1, Dz)", "q_mean + q_log_std.exp() * torch.randn(len(x), 1)", "q_mean + q_log_std.exp() * torch.rand(len(x), Dz)", "q_mean + torch.randn_like(q_mean)")],
     *[(f"z by {new}", ELBO, DRAW, f"z = {new}", "check-gradients") for new in ("sample_gaussian(q_mean, q_log_std).detach()", "sample_gaussian(q_mean.detach(), q_log_std)", "sample_gaussian(q_mean, q_log_std.detach())")],
@@ -451,7 +451,7 @@ RIGHT = [
     ("minus softplus of minus", HELPERS, LOGSIGMOID, "return -torch.nn.functional.softplus(-(2 * x - 1) * logit_means)"),
     ("x y - softplus(y)", HELPERS, LOGSIGMOID, "return x * logit_means - torch.nn.functional.softplus(logit_means)"),
     ("logaddexp", HELPERS, LOGSIGMOID, "return -torch.logaddexp(torch.zeros_like(logit_means), (1 - 2 * x) * logit_means)"),
-    ("both cases apart", HELPERS, LOGSIGMOID, "return torch.where(x == 1, logsigmoid(logit_means), logsigmoid(-logit_means))"),
+    ("both cases apart", HELPERS, LOGSIGMOID, "return torch.where(x == 1, torch.nn.functional.logsigmoid(logit_means), torch.nn.functional.logsigmoid(-logit_means))"),
     ("quotient squared", HELPERS, "0.5 * (z - mean) ** 2 * torch.exp(-2 * log_std)", "0.5 * ((z - mean) / torch.exp(log_std)) ** 2"),
     ("through the variance", HELPERS, GAUSSIAN, "variance = torch.exp(log_std) ** 2\n    return -0.5 * (torch.log(2 * math.pi * variance) + (z - mean) ** 2 / variance)"),
     ("randn_like", HELPERS, SAMPLE, "epsilon = epsilon.clone()\n    return epsilon.mul(log_std.exp()).add(mean)"),
@@ -472,16 +472,16 @@ RIGHT = [
     ("each network with an optimizer of its own", TRAIN, f"optimizer = {ADAM}", "optimizer = type('Pair', (), {})()\n    pair = [torch.optim.Adam(network.parameters()) for network in (encoder, decoder)]\n    optimizer.zero_grad = lambda: [o.zero_grad() for o in pair]\n    optimizer.step = lambda: [o.step() for o in pair]"),
     ("ELBO part by part", ELBO, ESTIMATE, PART_BY_PART),
     ("likelihood part by part", LIKELIHOOD, "return bernoulli_log_density(x, decoder(z)).sum(dim=1)", "return torch.cat([bernoulli_log_density(a, decoder(b)).sum(1) for a, b in zip(x.split(7), z.split(7))])"),
-    ("train ELBO in a second pass", TRAIN, "            history.append(", "            with torch.no_grad():\n                total_elbo = sum(elbo(x) * len(x) for x in batches)\n            history.append("),
+    ("train ELBO in a second pass", TRAIN, "        history.append(", "        with torch.no_grad():\n            total_elbo = sum(elbo(x) * len(x) for x in batches)\n        history.append("),
     ("shuffled by hand", TRAIN, "for x in batches:", "for x in (lambda d: d[torch.randperm(len(d))].split(BS))(torch.cat(list(batches))):"),
-    ("gradients by autograd.grad", TRAIN, "                batch_loss.backward()\n", f"                for p, g in zip({PARAMETERS}, torch.autograd.grad(batch_loss, {PARAMETERS})):\n                    p.grad = g\n"),
+    ("gradients by autograd.grad", TRAIN, "            batch_loss.backward()\n", f"            for p, g in zip({PARAMETERS}, torch.autograd.grad(batch_loss, {PARAMETERS})):\n                p.grad = g\n"),
     ("other initial weights", DECODER, LAYERS + ").to(DEVICE)", LAYERS + ").to(DEVICE)\nfor p in decoder.parameters():\n    p.data.mul_(0.5)"),
     ("encoder returns a list", ENCODER, RETURN_HEADS, "return [q_mean, q_log_std]"),
     ("tiled by hand", TILE, PICTURE, TILED_BY_HAND),
     ("lattice by a product", LATTICE, "torch.stack([z_x, z_y], dim=2)", "torch.cartesian_prod(ticks.flip(0), ticks).flip(1).reshape(50, 50, 2)"),
     ("softplus of both signs", HELPERS, LOGSIGMOID, "softplus = torch.nn.functional.softplus\n    return -x * softplus(-logit_means) - (1 - x) * softplus(logit_means)"),
-    ("log of two sigmoids, stably", HELPERS, LOGSIGMOID, "return x * logsigmoid(logit_means) + (1 - x) * logsigmoid(-logit_means)"),
-    ("x y + log sigmoid(-y)", HELPERS, LOGSIGMOID, "return x * logit_means + logsigmoid(-logit_means)"),
+    ("log of two sigmoids, stably", HELPERS, LOGSIGMOID, "return x * torch.nn.functional.logsigmoid(logit_means) + (1 - x) * torch.nn.functional.logsigmoid(-logit_means)"),
+    ("x y + log sigmoid(-y)", HELPERS, LOGSIGMOID, "return x * logit_means + torch.nn.functional.logsigmoid(-logit_means)"),
     ("logsumexp", HELPERS, LOGSIGMOID, "a = (1 - 2 * x) * logit_means\n    return -torch.logsumexp(torch.stack([torch.zeros_like(a), a]), dim=0)"),
     ("square written as a product", HELPERS, GAUSSIAN, "d = (z - mean) * torch.exp(-log_std)\n    return -(d * d + 2 * log_std + math.log(2 * math.pi)) / 2"),
     ("torch.log of a tensor constant", HELPERS, "math.log(2 * math.pi)", "torch.log(torch.tensor(2 * torch.pi)).item()"),
@@ -510,7 +510,7 @@ RIGHT = [
     ("Xavier in both networks", ENCODER, None, "for layer in [*decoder.modules(), *encoder.modules()]:\n    if isinstance(layer, nn.Linear):\n        nn.init.xavier_uniform_(layer.weight)\n        nn.init.zeros_(layer.bias)"),
     ("weights from N(0, 0.01)", ENCODER, None, "for p in [*decoder.parameters(), *encoder.parameters()]:\n    nn.init.normal_(p, 0.0, 0.01)"),
     ("weights from N(0, 0.1)", ENCODER, None, "for p in [*decoder.parameters(), *encoder.parameters()]:\n    nn.init.normal_(p, 0.0, 0.1)"),
-    ("likelihood as a matrix product", LIKELIHOOD, None, "def log_likelihood(x, z):\n    y = decoder(z)\n    return (x * y).sum(-1) - softplus(y).sum(-1)"),
+    ("likelihood as a matrix product", LIKELIHOOD, None, "def log_likelihood(x, z):\n    y = decoder(z)\n    return (x * y).sum(-1) - nn.functional.softplus(y).sum(-1)"),
     ("likelihood with keyword arguments", LIKELIHOOD, "(x, decoder(z))", "(x=x, logit_means=decoder(z))"),
     ("likelihood by vmap", LIKELIHOOD, None, "def log_likelihood(x, z):\n    return torch.func.vmap(lambda a, c: bernoulli_log_density(a, decoder(c[None])[0]).sum())(x, z)"),
     ("joint by stack", JOINT, "log_prior(z) + log_likelihood(x, z)", "torch.stack([log_prior(z), log_likelihood(x, z)]).sum(0)"),
@@ -527,7 +527,7 @@ RIGHT = [
     ("noise drawn by hand", ELBO, DRAW, "epsilon = torch.randn(len(x), Dz, device=x.device)\n    z = q_mean + epsilon * q_log_std.exp()"),
     ("estimator B in full", ELBO, None, KL_ELBO.format(kl=".5 * (m**2 + (2 * s).exp() - 1 - 2 * s).sum(1)")),
     ("estimator B through the variance", ELBO, None, KL_ELBO.format(kl="-.5 * (1 + torch.log(s.exp() ** 2) - m**2 - s.exp() ** 2).sum(1)")),
-    ("its own stable Bernoulli", ELBO, None, OWN_ELBO.format(density="x * y - softplus(y)")),
+    ("its own stable Bernoulli", ELBO, None, OWN_ELBO.format(density="x * y - nn.functional.softplus(y)")),
     ("two codes, averaged", ELBO, None, "def elbo(x):\n    m, s = encoder(x)\n    total = 0\n    for _ in range(2):\n        z = sample_gaussian(m, s)\n        total = total + joint_log_density(x, z) - log_q(z, m, s)\n    return total.mean() / 2"),
     ("log q differentiated through z alone", ELBO, "log_q(z, q_mean, q_log_std)", "log_q(z, q_mean.detach(), q_log_std.detach())"),
     ("device of the encoder's parameters", ELBO, "encoder(x)", "encoder(x.to(next(encoder.parameters()).device))"),
@@ -538,12 +538,12 @@ RIGHT = [
     ("digit by digit in a loop", ELBO, None, "def elbo(x):\n    total = 0\n    for digit in x.split(50):\n        m, s = encoder(digit)\n        z = sample_gaussian(m, s)\n        total = total + (joint_log_density(digit, z) - log_q(z, m, s)).sum()\n    return total / len(x)"),
     ("held-out ELBO by elbo", TRAIN, None, TRAIN_TEMPLATE.format(total="total -= len(x) * l.item()", heldout="elbo(heldout_mnist).item()")),
     ("held-out ELBO by loss", TRAIN, None, TRAIN_TEMPLATE.format(total="total -= len(x) * l.item()", heldout="-loss(heldout_mnist).item()")),
-    ("report not called", TRAIN, "            report(history)\n", ""),
-    ("a picture during training", TRAIN, "            report(history)", "            torch.sigmoid(decoder(torch.randn(4, Dz, device=DEVICE)))\n            encoder(binarized_mnist[:5])\n            report(history)"),
+    ("report not called", TRAIN, "        report(history)\n", ""),
+    ("a picture during training", TRAIN, "        report(history)", "        torch.sigmoid(decoder(torch.randn(4, Dz, device=DEVICE)))\n        encoder(binarized_mnist[:5])\n        report(history)"),
     ("counts by batches.digits", TRAIN, "total_elbo.item() / n_digits", "total_elbo.item() / len(batches.digits)"),
     ("counts by batches.size", TRAIN, "n_digits += len(x)", "n_digits += min(len(x), batches.size)"),
-    ("gradients of half batches added", TRAIN, "                batch_loss = loss(x)\n                batch_loss.backward()\n", "                halves = [loss(half) / 2 for half in x.chunk(2)]\n                for half in halves:\n                    half.backward()\n                batch_loss = sum(halves)\n"),
-    ("train and eval modes", TRAIN, "            total_elbo, n_digits", "            encoder.train(), decoder.train()\n            total_elbo, n_digits"),
+    ("gradients of half batches added", TRAIN, "            batch_loss = loss(x)\n            batch_loss.backward()\n", "            halves = [loss(half) / 2 for half in x.chunk(2)]\n            for half in halves:\n                half.backward()\n            batch_loss = sum(halves)\n"),
+    ("train and eval modes", TRAIN, "        total_elbo, n_digits", "        encoder.train(), decoder.train()\n        total_elbo, n_digits"),
     ("Adam with its defaults spelled out", TRAIN, "fused=True", "lr=0.001, betas=(0.9, 0.999), eps=1e-8, weight_decay=0"),
     ("Adam by hand", TRAIN, f"optimizer = {ADAM}", ADAM_BY_HAND),
     ("history of tuples by NumPy", TRAIN, "total_elbo.item() / n_digits", "__import__('numpy').float32(total_elbo.item() / n_digits)"),
