@@ -31,6 +31,7 @@ class OwnNetwork(nn.Module):
         return self.layers(v).chunk(2, dim=-1) if self.is_encoder else self.layers(v)
 
 
+@torch.enable_grad()
 def like_the_students(notebook, name):
     """A copy of the student's network, or one of our own where theirs is not fit to build on."""
     network, (n_in, n_out) = notebook.namespace.get(name), SIZES[name]

@@ -189,12 +189,15 @@ def about_value(notebook, wrong, trial):
     more = [try_elbo(notebook, MODERATE, seed) for seed in range(10, 22)]
     terms, values = (torch.stack(t) for t in zip(*((t.terms(), t.value.double()) for t in more)))
     factors = torch.linalg.lstsq(terms, values[:, None]).solution[:, 0]
-    if same(terms @ factors, values, 2e-5):
+    if same(terms @ factors, values, 2e-5) and wrong[0] == MODERATE:
         return f"{found}. {about_factors(factors.tolist())}"
     again = try_elbo(notebook, wrong[0], 1, noise=2)
     kl, other_kl = (t.terms()[0] - t.value for t in (trial, again))
     if not same(kl, other_kl, 1e-3):
-        return f"{found}. Does every term get the same z, the one that is decoded?"
+        return (
+            f"{found}. It is no sum of log p(x | z), log p(z), log q(z | x) and the KL: are all of "
+            "the z that is decoded, and is nothing clamped or added inside a logarithm?"
+        )
     mistakes = [q for q, of in KL_MISTAKES.items() if same(kl, of(*trial.q()).sum(1).mean() / 2)]
     question = (mistakes or ["Is a term of it wrong, or clamped?"])[0]
     return (
