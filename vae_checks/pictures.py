@@ -135,17 +135,15 @@ def binary_samples(notebook, name, means):
 
 
 def turned(what, t):
-    """A square array as mistakes with its rows and columns leave it, with a question for each."""
-    across = t.transpose(0, 1)
-    return {
-        f"Is {what} upside down?": t.flip(0),
-        f"Is {what} left for right?": t.flip(1),
-        f"Is {what} rows for columns?": across,
-        f"Is {what} rows for columns, and turned by 180 degrees?": across.flip(0, 1),
-        f"Is {what} turned by 90 degrees?": across.flip(0),
-        f"Is {what} turned by -90 degrees?": across.flip(1),
-        f"Is {what} turned by 180 degrees?": t.flip(0, 1),
+    """A square array turned as mistakes leave it, with a question for each."""
+    turns = {
+        "upside down": t.flip(0),
+        "mirrored": t.flip(1),
+        "transposed, rows for columns": t.transpose(0, 1),
+        "transposed and turned by 180 degrees": t.transpose(0, 1).flip(0, 1),
     }
+    turns |= {f"turned by {90 * quarters} degrees": t.rot90(quarters) for quarters in (1, 2, 3)}
+    return {f"Is {what} {turn}?": values for turn, values in turns.items()}
 
 
 def tiled(images):

@@ -3,7 +3,6 @@
 import copy
 import math
 from numbers import Real
-from typing import NamedTuple
 from unittest import mock
 
 import numpy as np
@@ -16,9 +15,8 @@ from .networks import like_the_students
 
 N_DIGITS, N_BATCHES, N_EPOCHS = 600, 3, 4
 
-# The derivative of the loss at its k-th step. Every fifth weight has none, and must stay.
+# The derivative of the loss at its k-th step, of all parameters but every fifth.
 SLOPES = [1.0, -0.3, 0.8, 0.5, -0.9, 1.4, 0.2, -0.6, 1.1, 0.7, -0.2, 0.4]
-STILL = 5
 
 
 def known_loss(x):
@@ -35,17 +33,6 @@ def known_adam(slopes, rate=1e-3):
     return move
 
 
-class Training(NamedTuple):
-    """What a training did: with the networks, with the digits, and what it returned."""
-
-    moves: dict  # how far the parameters moved that have a gradient, of encoder and decoder
-    moves_of_others: torch.Tensor
-    seen: torch.Tensor  # the digits whose loss was differentiated
-    noise: list  # a random number drawn for each loss that was differentiated
-    history: list
-    n_reports: int
-
-
 class KnownLoss(torch.autograd.Function):
     """The value known_loss(x), with gradients that differentiated(x, random_number) returns."""
 
@@ -60,94 +47,72 @@ class KnownLoss(torch.autograd.Function):
         return None, None, None, *(gradient * g for g in differentiated(*arguments))
 
 
-def watched_training(notebook):
-    """Train copies of both networks on three batches with a loss whose gradient is known."""
+def train(notebook):
+    """Twelve steps of your loop, four epochs of three batches, against Adam's known steps.
+
+    The loss has a known gradient in the parameters of copies of both networks, so it is known where
+    Adam moves them. Digits count as trained on where the gradient of their loss is taken. Every
+    fifth parameter has no gradient, and stays where it is if nothing like weight decay is added.
+    """
     networks = {name: like_the_students(notebook, name) for name in ("encoder", "decoder")}
-    parameters = [p for network in networks.values() for p in network.parameters()]
-    start = [p.detach().clone() for p in parameters]
-    moving = [
-        torch.arange(p.numel(), device=p.device).reshape(p.shape) % STILL > 0 for p in parameters
-    ]
+    parameters = {name: [*network.parameters()] for name, network in networks.items()}
+    all_parameters = [p for part in parameters.values() for p in part]
+    start = [p.detach().clone() for p in all_parameters]
+    slopes = [torch.ones_like(p) for p in start]
+    for pattern in slopes:
+        pattern.flatten()[::5] = 0
     seen, noise, reports, positions = [], [], [], []
 
     def differentiated(x, random_number):
         """Note the digits; the gradients, the same until the optimizer has made a step."""
         seen.append(x)
         noise.append(random_number)
-        position = parameters[0].flatten()[1].item()
-        if not positions or positions[-1] != position:
+        position = [part[-1].flatten()[1].item() for part in parameters.values()]
+        if position not in positions[-1:]:
             positions.append(position)
-        slope = SLOPES[(len(positions) - 1) % len(SLOPES)]
-        return [slope * which.to(p) for which, p in zip(moving, parameters)]
+        return [SLOPES[(len(positions) - 1) % len(SLOPES)] * pattern for pattern in slopes]
 
     def loss(x):
-        return KnownLoss.apply(differentiated, x, torch.rand(()).item(), *parameters)
+        return KnownLoss.apply(differentiated, x, torch.rand(()).item(), *all_parameters)
 
-    stand_ins = {
-        **networks,
-        "loss": loss,
-        "elbo": lambda x: -loss(x),
-        "report": lambda history: reports.append(len(history)),
-        "N_EPOCHS": N_EPOCHS + 3,  # train is told how many epochs, and must not look here
-    }
-    train = notebook.train
+    stand_ins = {"loss": loss, "elbo": lambda x: -loss(x), "report": reports.append, **networks}
+    stand_ins["N_EPOCHS"] = N_EPOCHS + 3  # train is told how many epochs, and must not look here
+    digits, own_train = notebook.binarized_mnist[:N_DIGITS], notebook.train
+    batches = digits.split(N_DIGITS // N_BATCHES)
+    if hasattr(notebook.batches, "digits"):  # the same with what else the notebook's own can do
+        batches = copy.copy(notebook.batches)
+        batches.digits, batches.size = digits, N_DIGITS // N_BATCHES
     with mock.patch.dict(notebook.namespace, stand_ins), capture_output():
-        history = train(*networks.values(), batches_of(notebook, some_digits(notebook)), N_EPOCHS)
-    moved = [p.detach() - q for p, q in zip(parameters, start)]
-    moves, n = {}, 0
-    for name, network in networks.items():
-        first, n = n, n + len([*network.parameters()])
-        moves[name] = torch.cat([m[w] for m, w in zip(moved[first:n], moving[first:n])])
-    others = torch.cat([m[~w] for m, w in zip(moved, moving)])
-    seen = torch.cat([some_digits(notebook)[:0], *seen])
-    return Training(moves, others, seen, noise, history, len(reports))
+        history = own_train(*networks.values(), batches, N_EPOCHS)
 
-
-def some_digits(notebook):
-    return notebook.binarized_mnist[:N_DIGITS]
-
-
-def batches_of(notebook, digits):
-    """Batches of these digits that can do what the notebook's own can."""
-    if not hasattr(notebook.batches, "digits"):
-        return digits.split(N_DIGITS // N_BATCHES)
-    batches = copy.copy(notebook.batches)
-    batches.digits, batches.size = digits, N_DIGITS // N_BATCHES
-    return batches
-
-
-def train(notebook):
-    """Twelve steps of your loop, four epochs of three batches, against Adam's known steps.
-
-    The loss has a known gradient in the parameters of copies of both networks, so it is known where
-    Adam moves them. Digits count as trained on where the gradient of their loss is taken.
-    """
-    training = watched_training(notebook)
-    written = len(training.seen) or not is_blank(training.history)
+    written = len(seen) or not is_blank(history)
     require(written, "train is not written yet: it takes no gradient and returns nothing.")
-    for name, move in training.moves.items():
+    moves = [(p - q).detach().flatten() for p, q in zip(all_parameters, start)]
+    moved, still = (
+        [move[pattern.flatten() == size] for move, pattern in zip(moves, slopes)] for size in (1, 0)
+    )
+    n = len(parameters["encoder"])
+    for name, part in (("encoder", moved[:n]), ("decoder", moved[n:])):
         require(
-            (move != 0).all(),
+            all((move != 0).all() for move in part),
             f"train: parameters of the {name} do not change. Are they in the optimizer, does each "
             "step come after backward and before zero_grad, and is it the network that is given?",
         )
-    require_all_digits(notebook, training.seen)
-    require(
-        len(set(training.noise)) == len(training.noise),
-        "train: the noise is the same for several batches. Is the seed set inside train?",
-    )
+    require_all_digits(notebook, digits, torch.cat([digits[:0], *seen]))
+    repeated = "train: the noise is the same for several batches. Is the seed set inside train?"
+    require(len(set(noise)) == len(noise), repeated)
     print("ok: each epoch trains on every digit once")
-    require_adam(training)
+    require_adam(torch.cat(moved), torch.cat(still))
     print("ok: every parameter of both networks moves as Adam moves it")
-    require_history(notebook, training.history)
+    require_history(history, [-known_loss(x).item() for x in (digits, notebook.heldout_mnist)])
     print("ok: the history has the ELBOs of the training and of the held-out digits")
-    if training.n_reports < N_EPOCHS:
+    if len(reports) < N_EPOCHS:
         print("note: train does not call report(history) after each epoch, as the last part needs")
 
 
-def require_all_digits(notebook, seen):
+def require_all_digits(notebook, digits, seen):
     fingerprint = notebook.numbers(Ddata, seed=1100)  # a number that tells a digit from all others
-    expected, n = some_digits(notebook).double() @ fingerprint, N_EPOCHS * N_DIGITS
+    expected, n = digits.double() @ fingerprint, N_EPOCHS * N_DIGITS
     question = "Does each epoch train on all of every batch, once?"
     if len(seen) == (N_EPOCHS + 3) * N_DIGITS:
         question = "Is N_EPOCHS used, where train is given n_epochs?"
@@ -161,7 +126,7 @@ def require_all_digits(notebook, seen):
     )
 
 
-def require_adam(training):
+def require_adam(moved, still):
     expected = known_adam(SLOPES)
     epochs = [SLOPES[k : k + N_BATCHES] for k in range(0, len(SLOPES), N_BATCHES)]
     mistakes = {
@@ -172,7 +137,6 @@ def require_adam(training):
         "Is the optimizer made anew in each epoch?": sum(map(known_adam, epochs)),
         "Is the optimizer made anew for each batch?": sum(known_adam([s]) for s in SLOPES),
     }
-    moved = torch.cat([*training.moves.values()])
     question = "Is it Adam at its default rate, one step for each batch, with nothing added?"
     for mistake, move in mistakes.items():
         if abs(moved.mean() - move) < 1e-5:
@@ -183,13 +147,13 @@ def require_adam(training):
         f"expected {expected:.5f} from Adam at its default rate. {question}",
     )
     require(
-        (training.moves_of_others == 0).all(),
+        (still == 0).all(),
         "train: parameters whose gradient is 0 move. Is there weight decay, or anything else that "
         "is added to the gradient?",
     )
 
 
-def require_history(notebook, history):
+def require_history(history, expected):
     is_list = isinstance(history, list | tuple) and len(history) == N_EPOCHS
     if not is_list or not all(isinstance(e, tuple | list) and len(e) == 2 for e in history):
         question = "Is there a return at the end?" if history is None else ""
@@ -202,7 +166,6 @@ def require_history(notebook, history):
         f"train: the history holds {' and '.join(sorted(other_types))}s, expected plain numbers. "
         "Is .item() left out?",
     )
-    expected = [-known_loss(x).item() for x in (some_digits(notebook), notebook.heldout_mnist)]
     found = next((entry for entry in history if not alike(entry, expected)), expected)
     question = "Is each the mean over its digits, the training digits first?"
     if alike([-value for value in found], expected):
