@@ -128,9 +128,6 @@ ADAM_BY_HAND = f"""parameters_ = {PARAMETERS}
     optimizer.step, optimizer.zero_grad = step, zero_grad"""
 ELBO_AND_GRADIENT = "check-elbo check-gradients"  # the gradient of another function is wrong
 
-# Checks that fail besides, because a cell of the notebook itself fails or leaves nothing to judge.
-CONSEQUENCES = {}
-
 # fmt: off
 MISTAKES = [
     # bernoulli_log_density
