@@ -39,7 +39,9 @@ def like_the_students(notebook, name):
     try:
         copy_of_it = copied(network).requires_grad_()
         outputs, again = (values_of(copy_of_it(v)) for _ in range(2))
-        if outputs.shape == (3, n_out) and outputs.requires_grad and same(outputs, again):
+        alone = values_of(copy_of_it(v[:1]))
+        is_function = same(outputs, again) and same(outputs[:1], alone)
+        if outputs.shape == (3, n_out) and outputs.requires_grad and is_function:
             pair = name == "decoder" or len(copy_of_it(v)) == 2
             if pair and sum(p.numel() for p in copy_of_it.parameters()):
                 return copy_of_it
@@ -131,7 +133,9 @@ def require_network(notebook, name, v):
         f"{name} must be a module (an nn.Sequential, or an object of a class derived from "
         f"nn.Module), so that {name}.parameters() can go to the optimizer; it is {what}.",
     )
-    frozen = f"{name}: got parameters with requires_grad off, which cannot be trained. Did you freeze it?"
+    frozen = (
+        f"{name}: got parameters with requires_grad off, which cannot be trained. Is it frozen?"
+    )
     require(all(p.requires_grad for p in network.parameters()), frozen)
     with NoLibraryProbability(name):
         outputs = network(v)
@@ -210,7 +214,7 @@ def tanh_layers(network, name):
 
     random = f"{name}: the same inputs give other outputs each time. Is there dropout in it?"
     require(same(outputs(), outputs()), random)
-    batch = f"{name}: the outputs for one input depend on the rest of the batch. Is a mean taken along it?"
+    batch = f"{name}: an input's outputs depend on the rest of the batch. Is a mean taken along it?"
     require(same(outputs()[2:4], outputs(inputs[2:4]), 1e-3), batch)
     given = [first_inputs(outputs, i, k, parameters, name) for i, k in ((0, 0), (1, 0), (2, -1))]
     shift, factor = given[0], given[1] - given[0]

@@ -115,8 +115,10 @@ def binary_samples(notebook, name, means):
     own = logits - logits.flatten(end_dim=1).mean(dim=0)
     own_score = (residuals * own).sum() / torch.sqrt((variances * own**2).sum())
     surprise = (residuals**2).sum(-1) / variances.sum(-1)  # of each image; 1 on average
+    surprise[variances.sum(-1) < 5] = 1  # of a decoder that is sure of nearly all pixels
     correlations = torch.corrcoef(residuals.transpose(0, 1).flatten(1))
-    correlations = (correlations - torch.eye(len(correlations), device=means.device)).abs().max()
+    correlations -= torch.eye(len(correlations), device=means.device)
+    correlations = correlations.nan_to_num().abs().max()
     question = "Is each drawn with a mean of its own, once?"
     if torch.equal(samples, (means > 0.5).float()):
         question = "Are these the means above a threshold?"

@@ -1,7 +1,7 @@
 """The notebook's checks against the catalogue: each mistake costs its own check, none cries wolf.
 
 By default with one seed, and a mistake is put to its own check alone, but for every tenth. With
-VAE_SWEEP=1 all checks look at each, with the seeds 0 to 9 for the objective and 0 to 2 for others.
+VAE_SWEEP=1 the seeds are 0 to 9 for the objective, 0 to 2 for others; with seed 0 all checks look.
 """
 
 import os
@@ -73,7 +73,8 @@ def with_seeds(entries):
 def test_a_mistake_costs_its_own_check(seed, number, entry):
     name, place, old, new, expected = entry
     expected = expected.split()
-    errors = failures(seed, [(place, old, new)], None if SWEEP or number % 10 == 0 else expected)
+    every_check = seed == 0 or number % 10 == 0
+    errors = failures(seed, [(place, old, new)], None if every_check else expected)
     checks = [id for id in errors if is_check(id)]
     assert checks == expected, errors
     error = errors[expected[0]]
@@ -90,7 +91,7 @@ DIAGNOSES = {
     "piecewise, with a gradient that is nan": "is nan, expected",
     "clamp and an absolute value": "at y = 0 the gradient is -1 for x = 0 and 1 for x = 1",
     "log_std of ones in the prior": "Did you pass log_std = 1?",
-    "constant once, not for each dimension": "got -2.84005, expected -3.75899. The difference is",
+    "constant once, not for each dimension": "The difference is 1/2 log(2 pi): did you count",
     "prior twice in the ELBO": "did you give log p(z) the factor 2 instead of 1?",
     "ELBO as (log_joint + log_q_z).mean()": "does log q(z | x) have the wrong sign?",
     "KL added": "does KL(q || p(z)) have the wrong sign?",
