@@ -136,6 +136,7 @@ def require_network(notebook, name, v):
     )
     frozen = f"{name}: requires_grad is off, and it cannot be trained. Did you freeze it?"
     require(all(p.requires_grad for p in network.parameters()), frozen)
+    network = getattr(network, "_orig_mod", network)  # of one that was compiled
     with NoLibraryProbability(name):
         outputs = network(v)
         if name == "decoder":

@@ -10,7 +10,7 @@ from .checking import CheckFailed, Ddata, Dz, gradients_of, require, require_sha
 from .networks import other_weights
 
 # Scales of the last layers of encoder and decoder.
-MODERATE, NEAR_THE_PRIOR, SURE_OF_PIXELS = (1.5, 8.0), (0.1, 8.0), (1.5, 60.0)
+MODERATE, NEAR_THE_PRIOR, SURE_OF_PIXELS = (2.5, 8.0), (0.1, 8.0), (1.0, 60.0)
 
 
 class Trial(NamedTuple):
