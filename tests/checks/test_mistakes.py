@@ -1,7 +1,7 @@
 """The notebook's checks against the catalogue: each mistake costs its own check, none cries wolf.
 
-By default with one seed, and a mistake is put to its own check alone, but those in DIAGNOSES to all. With
-VAE_SWEEP=1 the seeds are 0 to 9 for the objective, 0 to 2 for others; with seed 0 all checks look.
+By default with one seed, and a mistake is put to its own check alone, those in DIAGNOSES to all.
+With VAE_SWEEP=1 the seeds are 0 to 9 for the objective, 0 to 2 for others; with seed 0 all look.
 """
 
 import os
