@@ -124,6 +124,7 @@ def speaks_no_http(server):
         (says_nothing, "timed out"),
         (drops_what_is_sent, "timed out>"),
     ],
+    ids=["no host", "nobody listens", "no http", "silence", "dropped"],
 )
 def test_without_mnist_the_embedded_digits_are_used_soon_and_that_is_said(
     network, reason, tmp_path, monkeypatch, capsys

@@ -172,7 +172,7 @@ def test_a_damaged_gz_is_fetched_again_or_named(packed, no_network, monkeypatch,
 # Folders ------------------------------------------------------------------------------------
 
 
-def test_a_read_only_folder_is_read(packed, no_network, mnist):
+def test_a_read_only_folder_is_read(packed, no_network, capsys, mnist):
     folders = [packed, *packed.parents]
     for folder in folders[:3]:
         folder.chmod(0o555)
@@ -186,6 +186,7 @@ def test_a_read_only_folder_is_read(packed, no_network, mnist):
         with pytest.raises(PermissionError):
             (packed / "new").write_text("")
         assert is_mnist(load_digits(packed.parents[1], "mnist"), mnist)
+        assert capsys.readouterr() == ("", "")  # nothing was downloaded in vain
     finally:
         os.seteuid(user)
 
@@ -202,6 +203,7 @@ def test_what_cannot_be_kept_is_used_and_that_is_said(tmp_path, monkeypatch, cap
 def test_a_relative_root_is_found_from_everywhere(packed, no_network, monkeypatch, tmp_path, mnist):
     project = packed.parents[2].rename(tmp_path.parent / "données für MNIST 数")
     monkeypatch.chdir(project)
+    monkeypatch.setattr(vae_digits, "HERE", project / "elsewhere")
     assert is_mnist(load_digits("data", "mnist"), mnist)
     (project / "elsewhere").mkdir()
     monkeypatch.chdir(project / "elsewhere")
