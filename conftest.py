@@ -1,3 +1,3 @@
 """Grades notebooks: `pytest --nbval NOTEBOOK`."""
 
-pytest_plugins = ["instructor.grading.plugin"]
+pytest_plugins = ["instructor.nbval_plugin"]

@@ -1,7 +1,6 @@
 """The commands: python -m instructor execute | handout | grade | compare."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -29,9 +28,10 @@ def compare(arguments):
 
 
 def grade(arguments):
-    from instructor.grading.gradebook import grade_class
+    from instructor.grading.gradebook import grade_class, n_cores
 
-    grade_class(arguments)
+    processes = n_cores() if arguments.n is None else arguments.n
+    grade_class(arguments.submissions, arguments.to, processes, arguments.part, arguments.regrade)
 
 
 def parser():
@@ -68,7 +68,7 @@ def parser():
     )
     add("submissions", nargs="+", type=Path, metavar="SUBMISSIONS")
     add("--to", type=Path, required=True, metavar="FOLDER", help="where the grade book lies")
-    add("-n", type=int, default=len(os.sched_getaffinity(0)), metavar="PROCESSES")
+    add("-n", type=int, metavar="PROCESSES", help="by default the cores that may be used")
     add("--part", default="1/1", metavar="K/N", help="grade each N-th student, from the K-th on")
     add("--regrade", action="store_true", help="grade those again whose row is up to date")
 
@@ -82,4 +82,6 @@ if __name__ == "__main__":
     try:
         sys.exit(arguments.run(arguments))
     except (OSError, RuntimeError, ValueError) as error:
-        sys.exit(f"\n{error}".replace("\n\n", "\n"))
+        sys.exit(str(error))
+    except KeyboardInterrupt as stopped:
+        sys.exit(f"\nStopped. {stopped}")

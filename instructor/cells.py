@@ -13,6 +13,8 @@ PICTURES = {
     "02181adc-90c1-11eb-29d7-736dce72a0ac": "picture 4, the latent space as a map",
 }
 
+HELPERS_CHECKS = {"check-bernoulli", "check-gaussian", "check-samplers"}
+
 
 def is_check(id):
     """Whether the cell with this id checks what a student wrote."""

@@ -5,10 +5,12 @@ this machine, so that two executions differ only where results do.
 """
 
 import os
+import subprocess
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
 from instructor.files import read_notebook, write_whole
 from instructor.page import html_page
@@ -33,8 +35,8 @@ class Client(NotebookClient):
 def execute(path, environment):
     """Run every cell of the notebook in the file; returns it with its new outputs.
 
-    Raises: CellExecutionError (of nbclient, a RuntimeError) where a cell fails, RuntimeError where
-    one writes to stderr, ValueError for a file that is no notebook, or one without cell ids.
+    Raises: CellExecutionError where a cell fails, RuntimeError where one writes to stderr,
+    ValueError for a file that is no notebook, or one without cell ids.
     """
     notebook = read_notebook(path)
     if any("id" not in cell for cell in notebook.cells):
@@ -50,7 +52,7 @@ def execute(path, environment):
     client.on_cell_execute = lambda cell, cell_index: client.show(
         f"cell {cell_index + 1} of {len(notebook.cells)}: {cell.id}"
     )
-    client.execute(env={**os.environ, **environment})
+    client.execute(env={**os.environ, **environment}, stderr=subprocess.DEVNULL)
     for cell in notebook.cells:
         if any(output.get("name") == "stderr" for output in cell.get("outputs", [])):
             raise RuntimeError(f"Cell {cell.id} writes to stderr.")
@@ -61,8 +63,8 @@ def execute(path, environment):
 def execute_file(notebook=None, result=None):
     """Execute a notebook's file into another (.ipynb or .html), or in place as it is committed.
 
-    Raises: as execute, and OSError or ValueError, before anything runs, for a result that cannot be
-    written.
+    Raises: OSError or ValueError, before anything runs, for a result that cannot be written;
+    RuntimeError for all that keeps it from being written later.
     """
     source = notebook or NOTEBOOK
     target = result or source
@@ -74,6 +76,6 @@ def execute_file(notebook=None, result=None):
         executed = execute(source.resolve(), {} if result else AS_COMMITTED)
         text = html_page(executed) if target.suffix == ".html" else nbformat.writes(executed) + "\n"
         write_whole(target, text)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise RuntimeError(f"{error}\n{target} was not written.") from None
+    except (CellExecutionError, OSError, RuntimeError, ValueError) as error:
+        raise RuntimeError(f"\n{error}\n{target} was not written.") from None
     print(f"\r\033[K{target} is written.")

@@ -1,21 +1,37 @@
 """Reading a notebook, and writing a file so that nobody finds it half written."""
 
+import json
 import os
 
 import nbformat
 
 
 def read_notebook(path):
-    """The notebook in the file, in the current format. Raises: ValueError if it is none."""
+    """The notebook in the file, with the ids that its cells have, if they have some.
+
+    Raises: OSError for a file that cannot be read, ValueError for one that is no notebook.
+    """
     try:
-        return nbformat.reads(path.read_text("utf-8-sig"), as_version=4)
-    except (nbformat.reader.NotJSONError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as a notebook: {error}") from None
+        content = json.loads(path.read_text("utf-8-sig"))
+        for cell in content.get("cells", []):  # what an editor left out
+            cell.setdefault("metadata", {})
+            if cell["cell_type"] == "code":
+                cell.setdefault("outputs", [])
+                cell.setdefault("execution_count", None)
+        notebook = nbformat.convert(nbformat.reader.reads(json.dumps(content)), to_version=4)
+        if not all(isinstance(cell.source, str) for cell in notebook.cells):
+            raise ValueError("the source of a cell is no text")
+        return notebook
+    except OSError:
+        raise
+    except Exception as error:  # seen: KeyError, AttributeError, TypeError, RecursionError, ...
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"{path.name} cannot be read as a notebook: {reason}") from None
 
 
 def write_whole(path, text):
     """Write the text under another name first, so that the old file stays until all is there."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+    unfinished = path.with_name(f"{path.name[:100]}.{os.getpid()}.unfinished")
     try:
         unfinished.write_text(text, encoding="utf-8", errors="replace")
         unfinished.replace(path)

@@ -13,6 +13,7 @@ from pathlib import Path
 from textwrap import indent
 
 import nbformat
+from ipykernel.ipkernel import IPythonKernel
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK, HELPERS = "vae_assignment.ipynb", "vae_helpers.py"
@@ -32,6 +33,7 @@ MARK = re.compile(r"(?mi)^.*\b(?:BEGIN|END)\W+SOLUTION.*$")  # misspelled ones, 
 REGION = re.compile(rf"(?ms)^( *){BEGIN}\n(.*?)^ *{END}$")
 HEADING = re.compile(r"(?m)^#+ (.*)")
 ITEM = re.compile(r"(?ms)^(\d+)\. (.*?)(?=^\S|\Z)")  # of a list in a text
+POINTS = re.compile(r"(?m)^\| part \|.*\n(?:\|.*\n)+")
 ANSWER = "*Write your answer here.*"
 
 
@@ -96,26 +98,42 @@ def notebook_with_blanks(notebook):
 
 
 def points(notebook):
-    """A table of the points of the checks, by the sections of the notebook."""
-    rows, heading = {}, None
+    """The table of the notebook's first cell: parts, what to write, points and hours.
+
+    Raises: ValueError unless its points are those of the checks below the heading of each part.
+    """
+    table = POINTS.search(notebook.cells[0].source)[0].strip()
+    parts, heading = {}, None
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             heading = (HEADING.findall(cell.source) or [heading])[-1]
         elif worth := cell.metadata.get("nbgrader", {}).get("points"):
             call = re.search(r"checks\.(\w+)", cell.source)[1]
-            rows.setdefault(heading, []).append((call, worth))
-    lines = ["| part | checks and their points | sum |", "| --- | --- | --- |"]
-    for heading, checks in rows.items():
+            parts.setdefault(heading, []).append((call, worth))
+    for heading, checks in parts.items():
         listed = ", ".join(f"`{call}` {worth}" for call, worth in checks)
-        lines.append(f"| {heading} | {listed} | {sum(worth for _, worth in checks)} |")
-    lines.append(f"| | | {sum(worth for checks in rows.values() for _, worth in checks)} |")
-    return "\n".join(lines)
+        if not re.search(rf"(?m)^\| {re.escape(heading)} \|.*\| {listed} \|", table):
+            raise ValueError(f"{NOTEBOOK}: its table of points needs a row {heading}: {listed}.")
+    total = sum(worth for checks in parts.values() for _, worth in checks)
+    if not re.search(rf"(?m)^\| \*all\* \|.*\| {total} \|", table):
+        raise ValueError(f"{NOTEBOOK}: its table of points needs a last row with {total}.")
+    return table
+
+
+def as_a_kernel_leaves_it(notebook):
+    """Set the metadata that JupyterLab would write as soon as the notebook is opened, in place.
+
+    Where they differ it marks the notebook as modified. They name this Python's version: with
+    another one, the students' JupyterLab still does.
+    """
+    notebook.metadata.language_info = IPythonKernel.language_info
 
 
 def make_handout(folder, root=ROOT):
     """Write the hand-out of the project in root into a new folder.
 
-    Raises: ValueError for marks that do not fit, FileExistsError for a folder that is there.
+    Raises: ValueError for marks or a table of points that do not fit, FileExistsError for a folder
+    that is there.
     """
     if folder.exists():
         raise FileExistsError(f"{folder} exists already: remove it, or name another folder.")
@@ -123,6 +141,7 @@ def make_handout(folder, root=ROOT):
     texts = [cell.source for cell in notebook.cells if ITEM.search(cell.source)]
     readme = (FOR_STUDENTS / "README.md").read_text().replace("{points}", points(notebook))
     notebook_with_blanks(notebook)
+    as_a_kernel_leaves_it(notebook)
     helpers = blanked((root / HELPERS).read_text(), HELPERS, texts)
     shutil.copytree(FOR_STUDENTS, folder)
     (folder / "README.md").write_text(readme)

@@ -3,9 +3,14 @@
 import re
 from html import escape
 
+import jinja2
 import latex2mathml.converter
 from nbconvert import HTMLExporter
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbconvert.filters.markdown_mistune import (
+    InvalidNotebook,
+    IPythonRenderer,
+    MarkdownWithMath,
+)
 
 # nbconvert's page without the scripts that it fetches, and with the alt texts that it leaves out.
 PAGE = """
@@ -41,8 +46,18 @@ CORRECTIONS = [
 ]
 
 
-class MathMLRenderer(IPythonRenderer):
-    """Sets the equations of a text in MathML, for which a browser needs no script."""
+class TextRenderer(IPythonRenderer):
+    """Sets a text, with a gap for a picture that is not attached to it."""
+
+    def image(self, text, url, title=None):
+        try:
+            return super().image(text, url, title)
+        except InvalidNotebook:
+            return f"<em>[{escape(text)}: this picture is missing]</em>"
+
+
+class MathMLRenderer(TextRenderer):
+    """Sets the equations, too, in MathML, for which a browser needs no script."""
 
     def inline_math(self, body):
         return mathml(body)
@@ -56,13 +71,26 @@ def mathml(latex, display="inline"):
         element = latex2mathml.converter.convert(latex, display=display)
     except Exception:  # its errors have no common base; a wrong equation is shown as written
         return f"<code>{escape(latex)}</code>"
-    for pattern, right in CORRECTIONS:
-        element = re.sub(pattern, right, element)
+    for pattern, corrected in CORRECTIONS:
+        element = re.sub(pattern, corrected, element)
     return element
 
 
-def markdown_to_html(source):
-    return MarkdownWithMath(renderer=MathMLRenderer(escape=False)).render(source)
+@jinja2.pass_context
+def markdown_to_html(context, source):
+    attachments = context["cell"].get("attachments", {})
+    renderer = MathMLRenderer(escape=False, attachments=attachments)
+    return MarkdownWithMath(renderer=renderer).render(source)
+
+
+def student_text_to_html(cell):
+    """A student's text as HTML without any markup of its own; equations stay as they are written.
+
+    (latex2mathml lets markup in an equation through.)
+    """
+    attachments = cell.get("attachments", {})
+    renderer = TextRenderer(escape=True, exclude_anchor_links=True, attachments=attachments)
+    return MarkdownWithMath(renderer=renderer).render(cell.source)
 
 
 def html_page(notebook):

@@ -35,8 +35,8 @@ def changed(source, right, wrong):
     return source.replace(right, wrong)
 
 
-def code_cell(source, id):
-    return nbformat.v4.new_code_cell(source, id=id)
+def code_cell(source, id, **more):
+    return nbformat.v4.new_code_cell(source, id=id, **more)
 
 
 def notebook_of(*sources):

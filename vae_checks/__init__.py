@@ -3,22 +3,38 @@
     checks = Checks(globals())
     checks.elbo()
 
-Each method checks one thing that the notebook asks for. It prints a line for everything that is
-right, and where something is not it raises an AssertionError that names the likely mistake.
-`checks.elbo??` shows how a check works.
+Each check looks at one thing that the notebook asks for. It prints a line for everything that is
+correct, and where something is not it raises an AssertionError that says what was found, what is
+expected, and what the mistake may be. `checks.elbo??` shows how a check works.
 """
 
-from .data import DataChecks
-from .densities import DensityChecks
-from .model import ModelChecks
-from .objective import ObjectiveChecks
-from .pictures import PictureChecks
-from .training import TrainingChecks
+from . import densities, model, networks, objective, pictures, samplers, training
+from .checking import check
+from .notebook import Notebook
 
 __all__ = ["Checks"]
 
 
-class Checks(
-    DataChecks, DensityChecks, ModelChecks, ObjectiveChecks, TrainingChecks, PictureChecks
-):
+class Checks:
     """The checks of one notebook, which is given by its namespace: Checks(globals())."""
+
+    def __init__(self, namespace):
+        self.notebook = Notebook(namespace)
+
+    bernoulli = check(densities.bernoulli)
+    gaussian = check(densities.gaussian)
+    samplers = check(samplers.samplers)
+    log_prior = check(model.log_prior)
+    decoder = check(networks.decoder)
+    log_likelihood = check(model.log_likelihood)
+    joint = check(model.joint)
+    log_q = check(model.log_q)
+    encoder = check(networks.encoder)
+    elbo = check(objective.elbo)
+    gradients = check(objective.gradients)
+    train = check(training.train)
+    result = check(training.result)
+    codes = check(pictures.codes)
+    prior_samples = check(pictures.prior_samples)
+    reconstructions = check(pictures.reconstructions)
+    lattice = check(pictures.lattice)

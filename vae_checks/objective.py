@@ -1,185 +1,282 @@
-"""The ELBO, its gradient, and the loss."""
+"""The estimate of the ELBO, and its gradient."""
 
 import math
+from typing import NamedTuple
 
 import torch
 
-from .checking import Checker, Ddata, Dz, check, gradients_of, require, require_shape
-from .model import ModelChecks, exact_log_likelihood, exact_log_prior, exact_log_q
+from . import reference
+from .checking import CheckFailed, Ddata, Dz, gradients_of, require, require_shape, same
+from .networks import other_weights
+
+# Scales of the last layers of encoder and decoder.
+MODERATE, NEAR_THE_PRIOR, SURE_OF_PIXELS = (1.5, 8.0), (0.1, 8.0), (1.5, 60.0)
 
 
-class ObjectiveChecks(Checker):
-    random_decoder = ModelChecks.random_decoder
+class Trial(NamedTuple):
+    """One call of elbo(x), with other weights in both networks, and the codes drawn in it."""
 
-    def random_encoder(self, x):
-        """A generic q: its mean lies away from 0, and its standard deviation is below 1."""
-        outputs = 0.4 * self.network(Ddata, 2 * Dz, seed=1081)(x)
-        return outputs[:, :Dz] + 1.4, outputs[:, Dz:] - 0.6
+    value: torch.Tensor
+    x: torch.Tensor
+    encoder: torch.nn.Module
+    decoder: torch.nn.Module
+    codes: torch.Tensor  # (n, Dz)
+    owners: torch.Tensor  # the digit of each code, (n,)
 
-    def weak_decoder(self, z):
-        """With little influence of z on the pixels, all terms of the ELBO are of similar size."""
-        return 0.2 * self.random_decoder(z)
+    def q(self):
+        """Mean and log standard deviation of each code's q, (n, Dz) each."""
+        return [t[self.owners].double() for t in self.encoder(self.x)]
 
-    @check
-    def elbo(self):
-        """Your Monte Carlo estimate against the exact ELBO, which is an integral over the plane.
+    def terms(self, cut=None):
+        """Means of log p(x | z), log p(z), log q(z | x) and KL(q || p(z)), differentiable.
 
-        The latent space has two dimensions, so the ELBO of a digit can be computed on a grid, for
-        any encoder and decoder, from nothing but their outputs:
-
-            ELBO(x) = E[f(z)],  f(z) = log p(z) + log p(x | z) - log q(z | x),  z = m + s * epsilon
-
-        with epsilon ~ N(0, I). The grid also gives the variance of f, and with it how far your
-        estimate may be off.
+        cut: the name of a quantity whose gradient is cut off, of those in CUT.
         """
-        x = self.pixels(3, seed=1080)
-        q_mean, q_log_std = self.random_encoder(x)
-        ticks = torch.arange(-6, 6.1, 0.2, dtype=torch.float64, device=self.device)
-        epsilon = torch.cartesian_prod(ticks, ticks)  # standard deviations from m, (61^2, 2)
-        weights = torch.exp(-(epsilon**2).sum(dim=1) / 2)
-        weights = weights / weights.sum()
-        z = q_mean[:, None] + q_log_std.exp()[:, None] * epsilon  # (3, 61^2, 2)
-        log_p_z = exact_log_prior(z)
-        log_p_x = exact_log_likelihood(x[:, None], self.weak_decoder(z))
-        log_q_z = exact_log_q(z, q_mean[:, None], q_log_std[:, None])
-        f = log_p_z + log_p_x - log_q_z
-        exact = (f @ weights).mean().item()
 
-        # Your estimate, 20 times for a batch in which each of the three digits stands 500 times.
-        copies, draws = 500, 20
-        variance = (f**2 @ weights - (f @ weights) ** 2).mean().item() / (3 * copies)  # of one
-        codes = []  # all that the decoder is given
+        def kept(name, t):
+            return t.detach() if name == cut else t
 
-        def watched_decoder(z):
-            codes.append(z.double())
-            return self.weak_decoder(z)
+        q_mean, q_log_std = self.q()
+        noise = ((self.codes - q_mean) / q_log_std.exp()).detach()
+        std = kept("q_log_std in the sample", q_log_std).exp()
+        z = kept("z", kept("q_mean in the sample", q_mean) + std * noise)
+        y = kept("decoder", self.decoder(kept("decoded z", z).float()).double())
+        q = [kept("parameters of log q", t) for t in (q_mean, q_log_std)]
+        log_p_x = reference.bernoulli_log_density(self.x[self.owners].double(), y).sum(dim=1)
+        log_p_z = kept("log p(z)", reference.log_prior(z))
+        log_q_z = kept("log q", reference.log_q(z, *q))
+        kl = kept("KL", reference.kl_divergence(q_mean, q_log_std))
+        return torch.stack([t.mean() for t in (log_p_x, log_p_z, log_q_z, kl)])
 
-        elbo = self.notebook.elbo
-        torch.manual_seed(self.notebook.SEED)
-        with (
-            self.replaced(decoder=watched_decoder, encoder=self.random_encoder),
-            torch.no_grad(),
-        ):
-            require_shape("elbo(x)", elbo(x), (), "is the mean over the batch missing?")
-            codes.clear()
-            estimates = torch.stack([elbo(x.repeat(copies, 1)) for _ in range(draws)]).double()
+    def estimates(self, cut=None):
+        """The paper's two estimators of the ELBO: A, and B with the divergence in closed form."""
+        likelihood, prior, log_q, kl = self.terms(cut)
+        return likelihood + prior - log_q, likelihood - kl
+
+    def is_correct(self):
+        return any(same(self.value.double(), e, 2e-5) for e in self.estimates())
+
+
+def try_elbo(notebook, scales, seed=0, n=5, x=None, noise=0):
+    """Call elbo on n digits that the decoder finds likely, or on those given."""
+    seen = []
+    encoder = other_weights(notebook, "encoder", 1100 + seed, outputs=scales[0])
+    decoder = other_weights(notebook, "decoder", 1200 + seed, 0.3, scales[1], seen)
+    if x is None:
+        with torch.no_grad():
+            likely = decoder(notebook.numbers(n, Dz, seed=1300 + seed).float() / 3) > 0
+        flipped = notebook.numbers(n, Ddata, seed=1400 + seed, dtype=torch.float32) > 2.5
+        x = (likely ^ flipped).float()
+    seen.clear()
+    torch.manual_seed(notebook.SEED + 100 * seed + noise)
+    with notebook.alone("elbo", encoder=encoder, decoder=decoder):
+        value = notebook.elbo(x)
+    require_shape("elbo(x)", value, (), "Is the mean over the batch missing?")
+    codes = torch.cat([x.new_empty(0, Dz), *(in_rows(z, len(x)) for z in seen)]).double()
+    given = f"elbo(x): the decoder is given {len(codes)} codes for {len(x)} digits"
+    require(len(codes) % len(x) == 0, f"{given}, expected one code for each digit.")
+    owners = torch.arange(len(x), device=x.device)
+    draws = [Trial(value, x, encoder, decoder, part, owners) for part in codes.split(len(x))]
+    owners = owners.repeat(len(codes) // len(x))
+    draws.append(Trial(value, x, encoder, decoder, codes, owners))  # a mean over several draws
+    with torch.no_grad():
+        return next((trial for trial in draws if trial.is_correct()), draws[0])
+
+
+def in_rows(z, n):
+    """The codes of n digits as (n, Dz), or several such parts below each other."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(z):  # by torch.func.vmap
+        z = torch._C._functorch.get_unwrapped(z)
+    if z.dim() == 3 and len(z) == n:  # several codes for each digit
+        z = z.transpose(0, 1)
+    return z.detach().reshape(-1, Dz)
+
+
+def elbo(notebook):
+    """Your Monte Carlo estimate against what it must be for the codes that it has drawn.
+
+    The check puts other weights into copies of your networks, calls elbo(x), and notes the codes z
+    that the decoder is given. For them the estimate has one value,
+
+        log p(x | z) + log p(z) - log q(z | x)    or    log p(x | z) - KL(q(z | x) || p(z)),
+
+    the paper's estimators A and B, each a mean over the batch: up to rounding elbo(x) must be one
+    of the two. Whether the codes are draws from q(z | x) is another question: then the numbers
+    (z - q_mean) / exp(q_log_std) look like independent standard normal ones.
+    """
+    with torch.no_grad():
+        first, again = try_elbo(notebook, MODERATE), try_elbo(notebook, MODERATE, noise=1)
+        is_mean = len(first.codes) and same(first.codes, first.q()[0])
+        question = "The decoder is given q_mean itself: is z sampled?" if is_mean else ""
         require(
-            estimates.std() > 0,
-            "elbo(x) draws new noise each time",
-            "elbo(x) returns the same number each time: is z sampled, with new noise?",
+            first.value != again.value and not torch.equal(first.codes, again.codes),
+            f"elbo(x) returns the same number each time, {first.value:.6g}. {question}",
         )
-        require(
-            estimates.var() < 4 * variance,
-            "its noise averages out over the batch",
-            f"elbo(x) has the standard deviation {estimates.std():.3g} where {variance**0.5:.3g} "
-            "is right: is one noise shared by the whole batch, or a sum taken for the mean, or the "
-            "noise not scaled by exp(q_log_std)?",
-        )
-        deviations = (torch.cat(codes).reshape(-1, 3, Dz) - q_mean) / q_log_std.exp()
-        six_standard_errors = 6 / math.sqrt(3 * copies * draws)
-        require(
-            torch.corrcoef(deviations.reshape(-1, Dz).T)[0, 1].abs() < six_standard_errors,
-            "the two dimensions have noise of their own",
-            "both dimensions of z have the same noise: draw noise of the shape of q_mean.",
-        )
-        require(
-            (deviations.mean(dim=(0, 1)).abs() < six_standard_errors).all()
-            and ((deviations**2).mean(dim=(0, 1)) - 1).abs().max()
-            < math.sqrt(2) * six_standard_errors,
-            "the decoder is given codes from q(z | x)",
-            "the codes that the decoder is given are not draws from q(z | x): is z sampled with "
-            "mean q_mean and standard deviation exp(q_log_std), and is that z passed on?",
-        )
-        found, standard_error = estimates.mean().item(), math.sqrt(variance / draws)
-        mistakes = {
-            "has it the wrong sign?": -f,
-            "is log q left out?": log_p_z + log_p_x,
-            "is log q added, not subtracted?": log_p_z + log_p_x + log_q_z,
-            "is log p(z) left out?": log_p_x - log_q_z,
-            "is log p(z) subtracted?": log_p_x - log_p_z - log_q_z,
-            "is log p(z) added twice?": 2 * log_p_z + log_p_x - log_q_z,
-            "is log q subtracted twice?": log_p_z + log_p_x - 2 * log_q_z,
-            "are both log p(z) and log q left out?": log_p_x,
-            "is it a sum over the batch?": 3 * copies * f,
-        }
-        values = {clue: (g @ weights).mean().item() for clue, g in mistakes.items()}
-        clue = min(values, key=lambda clue: abs(found - values[clue]))
-        if abs(found - values[clue]) > 6 * standard_error:
-            clue = "does each of its terms get the same z, and is no other factor in it?"
-        require(
-            abs(found - exact) < 6 * standard_error,
-            "it agrees with the exact value by quadrature",
-            f"elbo(x) is {found:.2f} on average, and its exact value by quadrature {exact:.2f}: "
-            + clue,
-        )
+        require_draws(try_elbo(notebook, MODERATE, x=notebook.pixels(1500, seed=1080)))
+        print("ok: elbo(x) gives the decoder new draws from q(z | x) each time")
+        trials = {s: try_elbo(notebook, s, 1) for s in (MODERATE, NEAR_THE_PRIOR, SURE_OF_PIXELS)}
+        wrong = [scales for scales, trial in trials.items() if not trial.is_correct()]
+        if wrong:
+            raise CheckFailed(about_value(notebook, wrong, trials[wrong[0]]))
+    print("ok: its value is the estimate of the ELBO for these codes")
 
-    @check
-    def gradients(self):
-        """The gradient of elbo(x) against finite differences with the same noise.
 
-        It is taken with respect to what the networks return: the two outputs of the encoder and
-        the logit-means of the decoder, each shifted by a little.
-        """
-        x, elbo = self.pixels(3, seed=1080), self.notebook.elbo
+# What the codes would be made of if they were not draws from q: centre and scale of the noise.
+OTHER_DRAWS = {
+    "Is z drawn from the prior?": lambda m, s: (0 * m, 0 * s + 1),
+    "Are q_mean and q_log_std exchanged?": lambda m, s: (s, m.exp()),
+    "Is the noise scaled by exp(2 q_log_std), the variance?": lambda m, s: (m, torch.exp(2 * s)),
+    "Is q_log_std taken for the log of the variance?": lambda m, s: (m, torch.exp(s / 2)),
+    "Is the noise not scaled by exp(q_log_std)?": lambda m, s: (m, 0 * s + 1),
+    "Is q_mean not added?": lambda m, s: (0 * m, s.exp()),
+    "Does sample_gaussian get the standard deviation?": lambda m, s: (m, s.exp().exp()),
+    "Is the noise scaled by q_log_std itself?": lambda m, s: (m, s),
+}
 
-        def shifted_elbo(mean_shift, log_std_shift, logit_shift):
-            def encoder(x):
-                q_mean, q_log_std = self.random_encoder(x)
-                return q_mean + mean_shift, q_log_std + log_std_shift
 
-            torch.manual_seed(self.notebook.SEED)
-            with self.replaced(
-                encoder=encoder, decoder=lambda z: self.random_decoder(z) + logit_shift
-            ):
-                return elbo(x)
+def require_draws(trial):
+    """The codes of many digits are draws from q(z | x), each with noise of its own."""
+    mean, log_std = trial.q()
+    noise, question = (trial.codes - mean) / log_std.exp(), ""
+    for other, of in OTHER_DRAWS.items():
+        centre, scale = of(mean, log_std)
+        if is_standard_normal((trial.codes - centre) / scale, log_std):
+            question = other
+    if len((noise * 1e4).round().unique(dim=0)) < 0.9 * len(noise):
+        question = "Is the same noise used for all digits of the batch?"
+    elif torch.corrcoef(noise.T)[0, 1].abs() > 0.9:
+        question = "Is the same noise used for both dimensions?"
+    require(
+        is_standard_normal(noise, log_std),
+        "elbo(x): the decoder is not given independent draws from q(z | x): the noise (z - q_mean) "
+        f"/ exp(q_log_std) has the mean {noise.mean():.3g} and the standard deviation "
+        f"{noise.std():.3g}, expected 0 and 1. {question}",
+    )
 
-        sizes = {"q_mean": Dz, "q_log_std": Dz, "the decoder's logit-means": Ddata}
-        shifts = [
-            torch.zeros(n, dtype=torch.float64, device=self.device).requires_grad_()
-            for n in sizes.values()
-        ]
-        value = shifted_elbo(*shifts)
-        require_shape("elbo(x)", value, ())
-        require(
-            value.requires_grad,
-            "elbo(x) can be differentiated",
-            "elbo(x) has no gradient: is it computed under no_grad, detached, or turned into a "
-            "plain number?",
+
+def is_standard_normal(noise, log_std):
+    """Whether numbers (n, Dz) are normal and independent, as far as six standard errors tell."""
+    bound = 6 / math.sqrt(len(noise))
+    correlations = torch.corrcoef(torch.cat([noise, noise**2, log_std], dim=1).T)
+    return (
+        noise.mean(dim=0).abs().max() < bound
+        and (noise.var(dim=0) - 1).abs().max() < math.sqrt(2) * bound
+        and noise.abs().max() > 2.5
+        and correlations[0, 1].abs() < bound
+        and correlations[2:4, 4:].abs().max() < bound
+        and (noise[1:] * noise[:-1]).mean(dim=0).abs().max() < bound
+    )
+
+
+# Twice the KL of each dimension, as mistakes have it.
+KL_MISTAKES = {
+    "Is exp(q_log_std), sigma, there for its square?": lambda m, s: m**2 + s.exp() - 1 - 2 * s,
+    "Is q_log_std taken for the log of the variance?": lambda m, s: m**2 + s.exp() - 1 - s,
+    "Is the 2 of 2 q_log_std left out?": lambda m, s: m**2 + torch.exp(2 * s) - 1 - s,
+    "Is the 1 left out?": lambda m, s: m**2 + torch.exp(2 * s) - 2 * s,
+}
+
+
+def about_value(notebook, wrong, trial):
+    """What a wrong elbo(x) returned, what it must return, and what explains the difference."""
+    a, b = trial.estimates()
+    found = f"elbo(x): got {trial.value:.6g}, expected {a:.6g}"
+    if wrong == [SURE_OF_PIXELS] or not trial.value.isfinite():
+        return (
+            f"{found}. The decoder is sure of most pixels here: is the Bernoulli density computed "
+            "from the mean, with a small number added, or clamped?"
         )
-        found = gradients_of(value, shifts)
-        for i, (name, n) in enumerate(sizes.items()):
-            step = 1e-5 * self.numbers(n, seed=1090 + i)
-            forward, backward = (
-                shifted_elbo(*(s + sign * step if i == j else s for j, s in enumerate(shifts)))
-                for sign in (+1, -1)
-            )
-            slope, right = (found[i] * step).sum().item() / 1e-5, (forward - backward).item() / 2e-5
-            require(
-                abs(slope - right) < 1e-2 * (1 + abs(right)),
-                f"its gradient with respect to {name} is right",
-                f"the gradient of elbo(x) with respect to {name} is wrong, a slope of {slope:.4g} "
-                f"where {right:.4g} is right: is it cut off there (detach, no_grad, torch.tensor), "
-                "or the sample not reparameterized?",
-            )
+    more = [try_elbo(notebook, MODERATE, seed) for seed in range(10, 22)]
+    terms, values = (torch.stack(t) for t in zip(*((t.terms(), t.value.double()) for t in more)))
+    factors = torch.linalg.lstsq(terms, values[:, None]).solution[:, 0]
+    if same(terms @ factors, values, 2e-5) and wrong[0] == MODERATE:
+        return f"{found}. {about_factors(factors.tolist())}"
+    again = try_elbo(notebook, wrong[0], 1, noise=2)
+    kl, other_kl = (t.terms()[0] - t.value for t in (trial, again))
+    if not same(kl, other_kl, 1e-3):
+        return (
+            f"{found}. It is no sum of log p(x | z), log p(z), log q(z | x) and the KL: are all of "
+            "the z that is decoded, and is nothing clamped or added inside a logarithm?"
+        )
+    mistakes = [q for q, of in KL_MISTAKES.items() if same(kl, of(*trial.q()).sum(1).mean() / 2)]
+    question = (mistakes or ["Is a term of it wrong, or clamped?"])[0]
+    return (
+        f"elbo(x): got {trial.value:.6g}, expected {b:.6g}. log p(x | z) is correct, and what is "
+        f"subtracted, a KL in closed form, is {kl:.6g}, expected {trial.terms()[3]:.6g}. {question}"
+    )
 
-    @check
-    def loss(self):
-        """loss(x) against -elbo(x) with the same noise, for a batch of an odd size."""
-        loss, elbo, seed = self.notebook.loss, self.notebook.elbo, self.notebook.SEED
-        x = self.notebook.binarized_mnist[: 2 * self.notebook.BS + 1]
-        torch.manual_seed(seed)
-        loss_value = loss(x)
-        require_shape("loss(x)", loss_value, ())
-        torch.manual_seed(seed)
-        elbo_value = elbo(x)
+
+def about_factors(factors):
+    """What elbo(x) is a sum of, and a question about the first term that is not as it must be."""
+    names = "log p(x | z)", "log p(z)", "log q(z | x)", "KL(q || p(z))"
+    factors = dict(zip(names, (round(f, 3) for f in factors)))
+    parts = [
+        f"{'-' if f < 0 else '+'} {f'{abs(f):g} ' if abs(f) != 1 else ''}{name}"
+        for name, f in factors.items()
+        if f
+    ]
+    closed_form = factors["KL(q || p(z))"] and not (factors["log p(z)"] or factors["log q(z | x)"])
+    expected = (1, 0, 0, -1) if closed_form else (1, 1, -1, 0)
+    wrong, right = next((n, e) for n, e in zip(names, expected) if factors[n] != e)
+    found = f"It is {' '.join(parts).removeprefix('+ ') or 'zero'}"
+    return f"{found}: is the factor of {wrong} to be {factors[wrong]:g}, not {right}?"
+
+
+# The gradient ----------------------------------------------------------------------------------
+
+CUT = {
+    "z": "Is the sample cut off from q_mean and q_log_std (detach, no_grad)?",
+    "q_mean in the sample": "Is q_mean cut off (detach) in the sample?",
+    "q_log_std in the sample": "Is q_log_std cut off (detach) in the sample?",
+    "decoded z": "Is z cut off (detach) where it is decoded?",
+    "decoder": "Is the decoder's output cut off (detach, no_grad)?",
+    "log p(z)": "Is log p(z) cut off (detach)?",
+    "log q": "Is log q(z | x) cut off (detach)?",
+    "KL": "Is the KL cut off (detach)?",
+}
+
+
+def gradients(notebook):
+    """The gradient of elbo(x) against that of the exact estimate for the codes that it has drawn.
+
+    It is taken with respect to all parameters of both networks, which are copies of yours with
+    other weights. See checks.elbo for the estimates A and B. A third one has the value of A and
+    another correct gradient: log q(z | x) is differentiated through z alone.
+    """
+    trial = try_elbo(notebook, (1.0, 12.0), n=3)
+    require(
+        trial.is_correct(),
+        f"elbo(x): got {trial.value:.6g}, expected {trial.estimates()[0]:.6g}. This is not the "
+        "ELBO's value, and so not its gradient: what does checks.elbo() say?",
+    )
+    cut = "Is it computed under no_grad, detached, or made a plain number?"
+    require(trial.value.requires_grad, f"elbo(x): got no gradient. {cut}")
+    which = [same(trial.value.double(), e, 2e-5) for e in trial.estimates()].index(True)
+    networks = {"encoder": trial.encoder, "decoder": trial.decoder}
+
+    def gradient(value):
+        parts = [gradients_of(value, [*network.parameters()]) for network in networks.values()]
+        return [torch.cat([g.flatten() for g in part]) for part in parts]
+
+    def exact(cut=None):
+        return gradient(trial.estimates(cut)[which])
+
+    found, expected, question = gradient(trial.value), exact(), ""
+    if not alike(found, expected):
+        if alike(found, exact("parameters of log q")) and which == 0:
+            expected = found
+        question = next((q for cut, q in CUT.items() if alike(found, exact(cut))), "")
+        if not all(g.isfinite().all() for g in found):
+            question = "Does torch.where, or a factor 0, meet an infinite derivative?"
+    for name, got, right in zip(networks, found, expected):
         require(
-            loss_value.requires_grad,
-            "loss(x) can be differentiated",
-            "loss(x) has no gradient: detach, no_grad?",
+            alike([got], [right]),
+            f"elbo(x): its gradient with respect to the {name}'s parameters has the length "
+            f"{got.norm():.4g}, expected {right.norm():.4g}. {question}",
         )
-        require(
-            (loss_value + elbo_value).abs() <= 1e-6 * elbo_value.abs(),
-            "loss(x) is the negative of elbo(x)",
-            f"loss(x) is {loss_value:.3f} where, with the same noise, elbo(x) is {elbo_value:.3f}: "
-            "it must be the negative, of the whole batch, with nothing added.",
-        )
+        print(f"ok: the gradient of elbo(x) with respect to the {name}'s parameters is correct")
+
+
+def alike(gradients, exact):
+    """Equal up to rounding, which is that of the largest numbers."""
+    return all((g - e).abs().max() <= 1e-3 * e.abs().max() for g, e in zip(gradients, exact))

@@ -1,157 +1,180 @@
 """The arrays behind the four pictures. What the pictures look like is for people to judge."""
 
 import torch
+from IPython.utils.capture import capture_output
 
-from .checking import (
-    Checker,
-    CheckFailed,
-    Ddata,
-    Dz,
-    check,
-    require,
-    require_shape,
-    require_values,
-)
+from .checking import Ddata, Dz, require, require_shape, require_values
+from .samplers import bernoulli_sampler, gaussian_sampler
 
 
-class PictureChecks(Checker):
-    def array(self, name, shape):
-        """The notebook's tensor of this name, which must have this shape and can be drawn."""
-        tensor = getattr(self.notebook, name)
-        require_shape(name, tensor, shape)
-        if tensor.requires_grad:
-            raise CheckFailed(
-                f"{name} still carries a gradient, and matplotlib cannot draw that: compute it "
-                "inside `with torch.no_grad():`."
-            )
-        return tensor.to(self.device)
+def array(notebook, name, shape, question=""):
+    """The notebook's tensor of this name, which must have this shape and can be drawn."""
+    tensor = getattr(notebook, name)
+    require_shape(name, tensor, shape, question)
+    gradient = "carries a gradient, which cannot be drawn. Is it inside `with torch.no_grad():`?"
+    require(not tensor.requires_grad, f"{name} {gradient}")
+    return tensor.to(notebook.DEVICE)
 
-    @check
-    def codes(self):
-        """means against the encoder's, and labels against those of the same digits."""
-        batch_size = self.notebook.BS
-        means = self.array("means", (batch_size, Dz))
-        with torch.no_grad():
-            mean, log_std = self.notebook.encoder(self.notebook.binarized_mnist[:batch_size])
-        mistakes = {"are these the log_stds?": log_std}
-        otherwise = "are these samples, or other digits than the first BS?"
-        require_values("means", means, mean, mistakes, otherwise)
-        labels = torch.as_tensor(self.notebook.labels).cpu()
+
+@torch.no_grad()
+def decoded(notebook, codes):
+    """The means of the pixels at codes (..., Dz): (..., Ddata)."""
+    means = torch.sigmoid(notebook.decoder(codes.reshape(-1, Dz).float()))
+    return means.reshape(*codes.shape[:-1], Ddata)
+
+
+def is_correct(sampler, notebook):
+    """Whether the student's sampler passes its check; if not, what it draws cannot be judged."""
+    try:
+        with capture_output():
+            sampler(notebook)
+    except Exception as error:  # whatever a wrong sampler raises: its own check shows it
+        print(f"no verdict on the samples: see checks.samplers() ({type(error).__name__})")
+        return False
+    return True
+
+
+@torch.no_grad()
+def codes(notebook):
+    """means against the encoder's, and labels against those of the same digits."""
+    n = notebook.BS
+    means = array(notebook, "means", (n, Dz))
+    mean, log_std = notebook.encoder(notebook.binarized_mnist[:n])
+    mistakes = {"Are these the log standard deviations?": log_std}
+    otherwise = "Are these samples, or of other digits than the first BS?"
+    require_values("means", means, mean, mistakes, otherwise)
+    labels, expected = torch.as_tensor(notebook.labels).cpu(), notebook.digits.train_labels[:n]
+    require(
+        torch.equal(labels, expected),
+        f"labels: got {labels.flatten()[:8].tolist()}..., expected {expected[:8].tolist()}.... Are "
+        "they of other digits than the first BS, or in another order?",
+    )
+    print("ok: labels belong to the same digits")
+
+
+def prior_samples(notebook):
+    """Codes, means and binary samples of picture 2, each against the one before."""
+    codes = array(notebook, "prior_codes", (10, Dz))
+    n_values, square = len(codes.unique()), (codes**2).mean()
+    require(
+        ((codes < 0) | (codes > 1)).any() and 0.125 < square < 3.25 and n_values == 20,
+        f"prior_codes: got {n_values} different numbers with the mean square {square:.3g}, expected"
+        " 20 and about 1. Did you use torch.rand for torch.randn, or repeat codes?",
+    )
+    print("ok: prior_codes look like draws from the prior")
+    means, expected = array(notebook, "prior_means", (10, Ddata)), decoded(notebook, codes)
+    require_means("prior_means", means, expected)
+    binary_samples(notebook, "prior_samples", means[:, None].expand(10, 3, Ddata))
+
+
+def require_means(name, found, expected):
+    mistakes = {
+        "Are these the logit-means, without the sigmoid?": torch.logit(expected.double()),
+        "Did you apply the sigmoid twice?": torch.sigmoid(expected),
+    }
+    require_values(name, found, expected, mistakes, "Are these samples, or means at other codes?")
+
+
+def reconstructions(notebook):
+    """Codes, means and binary images of picture 3, each against the one before."""
+    originals, digits = array(notebook, "originals", (4, Ddata)), notebook.binarized_mnist
+    require(
+        all((digits == original).all(dim=1).any() for original in originals)
+        and len(originals.unique(dim=0)) == 4,
+        "originals: expected four different digits of binarized_mnist. Are they grey or held out?",
+    )
+    codes = array(notebook, "codes", (4, 2, Dz))
+    with torch.no_grad():
+        mean, log_std = notebook.encoder(originals)
+    noise = (codes - mean[:, None]) / log_std.exp()[:, None]
+    if is_correct(gaussian_sampler, notebook):
         require(
-            torch.equal(labels, self.notebook.digits.train_labels[:batch_size]),
-            "labels belong to the same digits as means",
-            "labels are not those of the digits that were encoded, the first BS of the training "
-            "digits: are they of another part, or in another order?",
+            1 < (noise**2).sum() < 60 and len(noise.round(decimals=4).unique()) > 12,
+            f"codes: (codes - mean) / exp(log_std) has the mean square {(noise**2).mean():.3g}, "
+            "expected about 1, and other noise in each. Is it mean + exp(log_std) * noise, twice?",
         )
+    expected = decoded(notebook, codes)
+    found = array(notebook, "reconstruction_means", (4, 2, Ddata))
+    require_means("reconstruction_means", found, expected)
+    binary_samples(notebook, "reconstructions", expected)
 
-    @check
-    def prior_samples(self):
-        """Codes, means and binary samples of picture 2, each against the one before."""
-        codes = self.array("prior_codes", (10, Dz))
-        require(
-            ((codes < 0) | (codes > 1)).any()
-            and 2.5 < (codes**2).sum() < 65
-            and len(codes.unique()) == 20,
-            "prior_codes look like draws from the prior",
-            "prior_codes do not look like twenty draws of N(0, 1): torch.rand for torch.randn, or "
-            "numbers repeated?",
-        )
-        means = self.array("prior_means", (10, Ddata))
-        with torch.no_grad():
-            y = self.notebook.decoder(codes)
-        mistakes = {"are these the logit-means?": y}
-        otherwise = "are these samples, or the means of other codes than prior_codes?"
-        require_values("prior_means", means, torch.sigmoid(y), mistakes, otherwise)
-        self.binary_samples("prior_samples", means[:, None].expand(10, 3, Ddata))
 
-    @check
-    def reconstructions(self):
-        """Codes, means and binary images of picture 3, each against the one before."""
-        originals = self.array("originals", (4, Ddata))
-        digits = self.notebook.binarized_mnist
-        require(
-            all((digits == original).all(dim=1).any() for original in originals)
-            and len(originals.unique(dim=0)) == 4,
-            "originals are four of the binarized digits",
-            "originals must be four different digits of binarized_mnist.",
-        )
-        codes = self.array("codes", (4, 2, Dz))
-        with torch.no_grad():
-            mean, log_std = self.notebook.encoder(originals)
-            right_means = torch.sigmoid(self.notebook.decoder(codes))
-        deviations = (codes - mean[:, None]) / log_std.exp()[:, None]
-        require(
-            1 < (deviations**2).sum() < 60 and len(deviations.round(decimals=4).unique()) > 12,
-            "codes are two draws from q(z | x) for each digit",
-            "codes must be two different draws from q(z | x) for each digit: mean + exp(log_std) * "
-            "noise?",
-        )
-        means = self.array("reconstruction_means", (4, 2, Ddata))
-        otherwise = "are these other than the sigmoid of the decoder's outputs at codes?"
-        require_values("reconstruction_means", means, right_means, otherwise=otherwise)
-        self.binary_samples("reconstructions", right_means)
+def binary_samples(notebook, name, means):
+    """Binary images against their means (images, samples of each, Ddata)."""
+    samples = array(notebook, name, means.shape).float()
+    if not is_correct(bernoulli_sampler, notebook):
+        return
+    require(
+        ((samples == 0) | (samples == 1)).all(),
+        f"{name}: got numbers between 0 and 1, expected 0 or 1. Are these the means?",
+    )
+    residuals, variances = samples - means, means * (1 - means)
+    z_score = residuals.sum() / torch.sqrt(variances.sum())
+    # Along what tells each image from the others: far below 0 if they are those of other means.
+    logits = torch.logit(means, eps=1e-6)
+    own = logits - logits.flatten(end_dim=1).mean(dim=0)
+    own_score = (residuals * own).sum() / torch.sqrt((variances * own**2).sum())
+    surprise = (residuals**2).sum(-1) / variances.sum(-1)  # of each image; 1 on average
+    correlations = torch.corrcoef(residuals.transpose(0, 1).flatten(1))
+    correlations = (correlations - torch.eye(len(correlations), device=means.device)).abs().max()
+    question = "Is each drawn with a mean of its own, once?"
+    if torch.equal(samples, (means > 0.5).float()):
+        question = "Are these the means above a threshold?"
+    elif correlations > 0.3:
+        question = "Is a draw there twice, or its noise?"
+    elif own_score < -6:
+        question = "Are they draws with the means of other images?"
+    require(
+        abs(z_score) < 6
+        and own_score > -6
+        and ((0.4 < surprise) & (surprise < 2)).all()
+        and correlations < 0.3,
+        f"{name}: these are not independent draws with those means. {question}",
+    )
+    print(f"ok: {name} are draws with those means")
 
-    def binary_samples(self, name, means):
-        """Binary images against their means (images, samples of each, Ddata)."""
-        samples = self.array(name, means.shape).float()
-        require(
-            ((samples == 0) | (samples == 1)).all(),
-            f"{name} are zeros and ones",
-            f"{name} must be 0 or 1: are these the means?",
-        )
-        residuals, variances = samples - means, means * (1 - means)
-        z_score = residuals.sum() / torch.sqrt(variances.sum())
-        # Along what tells each image from the others: far below 0 if they are those of other means.
-        logits = torch.logit(means, eps=1e-6)
-        own = logits - logits.flatten(end_dim=1).mean(dim=0)
-        own_score = (residuals * own).sum() / torch.sqrt((variances * own**2).sum())
-        surprise = (residuals**2).sum(-1) / variances.sum(-1)  # of each image; 1 on average
-        correlations = torch.corrcoef(residuals.transpose(0, 1).flatten(1))
-        correlations -= torch.eye(len(correlations), device=self.device)
-        require(
-            abs(z_score) < 6
-            and own_score > -6
-            and ((0.4 < surprise) & (surprise < 2)).all()
-            and correlations.abs().max() < 0.3,
-            f"{name} are draws with those means",
-            f"{name} are not independent draws with those means: a threshold, the same draw twice, "
-            "or the means of other images?",
-        )
 
-    @check
-    def lattice(self):
-        """The lattice against the axes, and the picture against tiles put side by side."""
-        reach = self.notebook.REACH
-        axis = torch.linspace(-reach, reach, 50, device=self.device)
-        right = torch.stack([axis.expand(50, 50), axis.flip(0)[:, None].expand(50, 50)], dim=2)
-        rows_for_columns = right.transpose(0, 1)
-        mistakes = {
-            "does z_y grow downwards?": right.flip(0),
-            "are rows and columns exchanged?": rows_for_columns,
-            "are z_x and z_y exchanged?": right.flip(2),
-            "are rows and columns exchanged, and does z_y grow downwards?": rows_for_columns.flip(
-                1
-            ),
-        }
-        otherwise = "does it go from -REACH to REACH, z_x along the columns, z_y up the rows?"
-        lattice = self.array("lattice", (50, 50, Dz))
-        require_values("lattice", lattice, right, mistakes, otherwise)
-        with torch.no_grad():
-            images = torch.sigmoid(self.notebook.decoder(right)).reshape(50, 50, 28, 28)
-        # Row by row of tiles, and in it tile beside tile.
-        picture = torch.cat([torch.cat([*row], dim=1) for row in images])
-        tiles = picture.reshape(50, 28, 50, 28)
-        mistakes = {
-            "is each tile transposed?": tiles.transpose(1, 3).reshape(1400, 1400),
-            "are the rows and columns of tiles exchanged?": tiles.transpose(0, 2).reshape(
-                1400, 1400
-            ),
-            "is the whole picture transposed?": picture.T,
-            "are the dimensions not permuted before reshaping?": images.reshape(1400, 1400),
-            "are these bytes, where numbers from 0 to 1 are asked for?": (255 * picture).round(),
-        }
-        otherwise = (
-            "does permute bring the dimensions into the order tile row, pixel row, tile column, "
-            "pixel column, and are these the means at the lattice?"
-        )
-        require_values("picture", self.array("picture", (1400, 1400)), picture, mistakes, otherwise)
+def turned(what, t):
+    """A square array turned as mistakes leave it, with a question for each."""
+    turns = {
+        "upside down": t.flip(0),
+        "mirrored": t.flip(1),
+        "transposed, rows for columns": t.transpose(0, 1),
+        "transposed and turned by 180 degrees": t.transpose(0, 1).flip(0, 1),
+    }
+    turns |= {f"turned by {90 * quarters} degrees": t.rot90(quarters) for quarters in (1, 2, 3)}
+    return {f"Is {what} {turn}?": values for turn, values in turns.items()}
+
+
+def tiled(images):
+    """Images (rows, columns, 28, 28) side by side in one picture."""
+    return images.permute(0, 2, 1, 3).reshape(1400, 1400)
+
+
+def lattice(notebook):
+    """The lattice against the axes, and the picture against tiles put side by side."""
+    axis = torch.linspace(-notebook.REACH, notebook.REACH, 50, device=notebook.DEVICE)
+    exact = torch.stack([axis.expand(50, 50), axis.flip(0)[:, None].expand(50, 50)], dim=2)
+    mistakes = turned("the lattice", exact) | {"Are z_x and z_y exchanged?": exact.flip(2)}
+    otherwise = "Does it go from -REACH to REACH, z_x along the columns and z_y up the rows?"
+    require_values(
+        "lattice", array(notebook, "lattice", (50, 50, Dz)).to(axis), exact, mistakes, otherwise
+    )
+    images = decoded(notebook, exact).reshape(50, 50, 28, 28)
+    tiles, picture = images.permute(2, 3, 0, 1), tiled(images)
+    mistakes = {
+        "Did you leave out permute before reshape?": images.reshape(1400, 1400),
+        "Are these bytes, where numbers from 0 to 1 are expected?": (255 * picture).round(),
+        "Are black and white exchanged?": 1 - picture,
+        "Are these the logit-means, without the sigmoid?": torch.logit(picture.double()),
+        **turned("the picture", picture),
+        **{q: tiled(t) for q, t in turned("the order of the tiles", images).items()},
+        **{q: tiled(t.permute(2, 3, 0, 1)) for q, t in turned("each tile", tiles).items()},
+    }
+    shape = tuple(getattr(notebook.picture, "shape", ()))
+    question = "Is something added around the tiles, or left out?"
+    if 1502 in shape or 3 in shape:
+        question = "Is it from make_grid? Pass padding=0 and take one of the three equal channels."
+    found = array(notebook, "picture", (1400, 1400), question)
+    otherwise = "Are these the means at the lattice, or samples, or tiles of another size?"
+    require_values("picture", found, picture, mistakes, otherwise)

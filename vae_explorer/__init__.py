@@ -1,4 +1,4 @@
-"""The explorer: one web page on which one walks through the latent space of a trained VAE."""
+"""The explorer: a web page that decodes any point of a trained VAE's latent plane."""
 
 import base64
 import json
@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vae_checks.networks import tanh_layers
+
 TEMPLATE = Path(__file__).with_name("template.html")
-TEST_CODES = torch.tensor([[0.0, 0.0], [0.6, -1.3], [-2.1, 0.4], [1.7, 2.9]])
 
 
 @torch.no_grad()
@@ -22,7 +23,7 @@ def explorer_page(encoder, decoder, x, labels, elbos, log_evidences) -> str:
     """
     means, log_stds = encoder(x)
     data = {
-        "decoder": [_base64(p.cpu().numpy().astype("<f2")) for p in _parameters(decoder)],
+        "decoder": [_base64(p.cpu().numpy().astype("<f2")) for p in _layers(decoder)],
         "digits": _base64(np.packbits(x.cpu().numpy() > 0.5, axis=1)),
         "labels": torch.as_tensor(labels).tolist(),
         "means": _rounded(means, 4),
@@ -34,22 +35,14 @@ def explorer_page(encoder, decoder, x, labels, elbos, log_evidences) -> str:
     return page.replace("{/* filled in by explorer_page */}", json.dumps(data))
 
 
-def _parameters(decoder):
-    """The decoder's weights and biases, found by their shapes, as the page has them: float16."""
-    error = ValueError("the explorer draws a 2-500-784 tanh decoder, this one is something else")
-    found = sorted(decoder.parameters(), key=torch.numel)
-    if [sorted(p.shape) for p in found] != [[500], [784], [2, 500], [500, 784]]:
-        raise error
-    b1, b2, *weights = found
-    w1, w2 = (w if w.shape[0] > w.shape[1] else w.T for w in weights)
-    w1, b1, w2, b2 = halves = [p.half() for p in (w1, b1, w2, b2)]
-    # What the page draws must be what this decoder draws, whatever it does with its parameters.
-    codes = TEST_CODES.to(found[0])
-    rebuilt = torch.tanh(codes @ w1.to(codes).T + b1.to(codes)) @ w2.to(codes).T + b2.to(codes)
-    own = decoder(codes)
-    if own.shape != rebuilt.shape or not torch.allclose(own, rebuilt, rtol=0.01, atol=0.02):
-        raise error
-    return halves
+def _layers(decoder):
+    """The decoder's weights and biases as the page has them: float16."""
+    try:
+        layers = tanh_layers(decoder, "decoder")
+    except AssertionError as difference:
+        error = "the explorer draws a 2-500-784 tanh decoder, this one is something else"
+        raise ValueError(f"{error}: {difference}") from None
+    return [layer.half() for layer in layers]
 
 
 def _base64(array):

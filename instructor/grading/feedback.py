@@ -1,74 +1,83 @@
-"""A student's page: her notebook as it ran, with verdicts, and the assignment's pictures beside."""
+"""The pages: a student's notebook as it ran, with verdicts and pictures, and the class."""
 
 import base64
 import io
 from functools import cache
 from itertools import zip_longest
+from pathlib import Path
 
-from nbconvert import HTMLExporter
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+import jinja2
+from nbconvert.filters import Highlight2HTML, ansi2html
+from nbformat.v4 import new_markdown_cell
 from PIL import Image
 from pygments.formatters import HtmlFormatter
 
-from instructor.cells import is_check
-from instructor.grading.gradebook import POINTS, TEMPLATES
-from instructor.grading.handed_in import given
+from instructor.cells import is_check, pictures_of
+from instructor.grading.limits import TEXT
+from instructor.grading.restored import given
+from instructor.page import student_text_to_html
 
-MOST_TEXT = 20_000  # characters of one output
 WIDTH = 640  # pixels, of the assignment's pictures
 
+templates = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True
+)
+templates.tests["contains"] = lambda ids, id: id in ids
+templates.filters["ansi2html"] = ansi2html  # which escapes all markup
+templates.filters["highlight"] = Highlight2HTML(pygments_lexer="ipython3")
 
-def page_of(work, points):
-    """The page as HTML, which needs no other file."""
-    cells = [shown(cell, work.messages.get(cell.id)) for cell in work.cells]
-    if work.files:
-        helpers = (work.files / "vae_helpers.py").read_text(errors="replace")
-        cells.insert(0, new_code_cell(helpers[:MOST_TEXT]))
-    body, _ = HTMLExporter(template_name="basic").from_notebook_node(new_notebook(cells=cells))
-    styles = [
-        HtmlFormatter(style=name).get_style_defs(".highlight") for name in ("xcode", "github-dark")
-    ]
-    page = TEMPLATES.get_template("feedback.html.j2")
-    settings = work.config.gradebook.settings
-    return page.render(
-        work=work, points=points, of=POINTS, body=body, styles=styles, settings=settings
+
+def student_page(student, result, of, settings):
+    """A student's page as HTML, which needs no other file, and holds no markup of the student's."""
+    styles = [HtmlFormatter(style=s).get_style_defs(".highlight") for s in ("xcode", "github-dark")]
+    return templates.get_template("student.html.j2").render(
+        student=student,
+        result=result,
+        remarks=result.all_remarks(),
+        points=result.points(),
+        of=of,
+        cells=[shown(cell, result.messages.get(cell.id)) for cell in result.cells],
+        helpers=result.helpers[:TEXT],
+        styles=styles,
+        settings=settings,
     )
+
+
+def class_page(rows, points, settings, others):
+    """The page about the class as HTML: a table that can be sorted."""
+    page = templates.get_template("index.html.j2")
+    return page.render(rows=rows, points=points, settings=settings, others=others)
 
 
 def shown(cell, message):
-    """The cell as the page shows it: a verdict, what it printed, pictures side by side."""
-    original = given().get(cell.id, new_code_cell())
+    """What the page shows of a cell."""
+    original = given().get(cell.id)
     if cell.cell_type != "code":
-        if cell.source == original.source:  # of the text that she was given, only the headings
+        if original and cell.source == original.source:  # of a given text only the headings
             headings = [line for line in cell.source.splitlines() if line.startswith("#")]
             cell = new_markdown_cell("\n".join(headings))
-        return cell
-    pictures = [*zip_longest(pictures_of(cell), map(small, pictures_of(original)))]
-    notes = TEMPLATES.get_template("cell.html.j2").render(
-        id=cell.id, check=is_check(cell.id), message=message, pictures=pictures
-    )
-    return new_code_cell(
-        cell.source,
-        outputs=[new_output("display_data", {"text/html": notes})]
-        + [*plain(cell.outputs, message)],
-    )
+        return {"text": student_text_to_html(cell)}
+    pictures = zip_longest(pictures_of(cell), map(small, pictures_of(original or {})))
+    return {
+        "id": cell.id,
+        "check": is_check(cell.id),
+        "source": cell.source[:TEXT],
+        "message": message,
+        "pictures": list(pictures),
+        "outputs": [*printed(cell.outputs, message)],
+    }
 
 
-def plain(outputs, message):
-    """The text of the outputs, as much as one can read; no markup of hers."""
+def printed(outputs, message):
+    """The text of the outputs, as much as one can read."""
     for output in outputs:
         if output.output_type == "error":
-            lines = [line[:MOST_TEXT] for line in output.traceback[-20:]]
-            if lines != [message]:
-                yield new_output("error", ename="", evalue="", traceback=lines)
+            text = "\n".join(line[:TEXT] for line in output.traceback[-20:])
+            if text != message:
+                yield text
         elif "image/png" not in output.get("data", {}):
             text = output.get("text") or output.get("data", {}).get("text/plain", "")
-            yield new_output("stream", text=str(text)[:MOST_TEXT])
-
-
-def pictures_of(cell):
-    data = [output.get("data", {}) for output in cell.get("outputs", [])]
-    return [d["image/png"].strip() for d in data if "image/png" in d]
+            yield str(text)[:TEXT]
 
 
 @cache

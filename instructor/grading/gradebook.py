@@ -1,177 +1,191 @@
-"""The grade book: who is to be marked, a row for each student, and a page about the class.
-
-    .venv/bin/pytest --nbval submissions -n 2 --dist loadfile --gradebook grades
-
-`submissions` holds a folder for each student, with her notebook and her vae_helpers.py, or plain
-notebooks, which use the project's helpers.
-"""
+"""The grade book: a row for each student, a table, and a page about the class."""
 
 import csv
 import io
 import json
+import multiprocessing
 import os
-import time
+import re
+import signal
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-import jinja2
-import pytest
+from filelock import FileLock
+from tqdm import tqdm
 
-from instructor.cells import is_check
-from instructor.grading.handed_in import NOTEBOOK, given
-from instructor.grading.sandbox import why_no_sandbox
+from instructor.files import write_whole
+from instructor.grading.feedback import class_page, student_page
+from instructor.grading.grader import POINTS, Result, grade
+from instructor.grading.limits import Limits
+from instructor.grading.roster import read_submissions
+from instructor.grading.sandbox import ROOT, why_no_sandbox
 
-TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True
-)
-TEMPLATES.tests["contains"] = lambda ids, id: id in ids
-POINTS = {
-    id: cell.metadata.get("nbgrader", {}).get("points", 1)
-    for id, cell in given().items()
-    if is_check(id)
-}
+# With another version of one of these a submission is graded again.
+GRADED_WITH = ["vae_assignment.ipynb", "vae_helpers.py", "vae_digits.py", "vae_checks/*.py"]
 
 
+def grade_class(arguments, folder, processes, part="1/1", regrade=False, limits=Limits()):
+    """Grade what is in folders, notebooks and .zip files, each student in a process of their own.
+
+    A row is on disk as soon as a student is done; students whose row is up to date are left out.
+    part: "K/N" is each N-th student, from the K-th on; several parts may share the folder.
+    Raises: ValueError for a wrong part or setting, FileNotFoundError for an argument.
+    """
+    first, step = part_of(part)
+    book = GradeBook(folder.absolute(), settings(processes), limits)
+    (book.folder / "rows").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="vae-") as scratch:
+        submissions, book.others = read_submissions(arguments, Path(scratch), book.folder)
+        own = list(submissions.items())[first - 1 :: step]
+        to_do = [item for item in own if regrade or not book.is_up_to_date(*item)]
+        print(f"{len(own)} students, {len(to_do)} to be graded with {book.said_settings()}")
+        for name in book.others:
+            print(f"not a submission: {name}")
+        if reason := why_no_sandbox():
+            print(
+                f"NO SANDBOX ({reason}). Students' code can read and write what you can; only its "
+                "time, its output and its memory are limited."
+            )
+        with ThreadPoolExecutor(processes) as pool:
+            running = {pool.submit(grade_apart, book, *item): item for item in to_do}
+            try:
+                for done in tqdm(as_completed(running), total=len(running), unit="student"):
+                    book.write_table()
+                    tqdm.write(f"{running[done][1].student}: {done.result()}")
+            except KeyboardInterrupt:
+                book.is_stopped = True
+                pool.shutdown(wait=False, cancel_futures=True)
+                for child in multiprocessing.active_children():
+                    child.terminate()
+                raise KeyboardInterrupt("Start the command again to grade the others.") from None
+    book.write_table()
+    print(f"The grade book: {book.folder / 'index.html'}")
+
+
+def part_of(text):
+    """The numbers K and N of "K/N"."""
+    match = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", text)
+    if not match or int(match[1]) > int(match[2]):
+        raise ValueError(f"--part {text} must be K/N, such as 2/4, with K from 1 to N.")
+    return int(match[1]), int(match[2])
+
+
+def settings(processes):
+    """What a row is made with; sets the environment of the kernels."""
+    os.environ.setdefault("VAE_DATASET", "embedded")
+    os.environ.setdefault("VAE_EPOCHS", "5")
+    if not re.fullmatch(r"[1-9]\d*", os.environ["VAE_EPOCHS"]):
+        raise ValueError(f"VAE_EPOCHS must be 1 or more, not {os.environ['VAE_EPOCHS']!r}.")
+    if processes < 1:
+        raise ValueError(f"-n {processes} must be 1 or more.")
+    # Two processes that both use every core slow each other down many times over.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, n_cores() // processes)))
+    version = sha256()
+    for file in sorted(file for pattern in GRADED_WITH for file in ROOT.glob(pattern)):
+        version.update(file.read_bytes())
+    variables = {name: os.environ[name] for name in ("VAE_DATASET", "VAE_EPOCHS")}
+    return variables | {"version": version.hexdigest()[:12]}
+
+
+def n_cores():
+    """The cores that this process may use, of which a cluster's scheduler may give it a few."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def grade_apart(book, name, submission):
+    """Grade a submission in a process of its own, and write its row; what to say of it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["instructor.grading.gradebook"])
+    process = context.Process(target=grade_here, args=(book, name, submission))
+    process.start()
+    process.join()
+    if book.is_stopped:
+        return "stopped"
+    if process.exitcode:
+        reason = f"it could not be graded: its process ended with {process.exitcode}"
+        book.write_row(name, submission, Result(remarks=[reason]))
+    row = book.row(name)
+    return f"{row['score']} of {row['max_score']}"
+
+
+def grade_here(book, name, submission):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C only the command is told, and it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends its students, which clean up
+    result = grade(submission, int(book.settings["VAE_EPOCHS"]), book.limits)
+    book.write_row(name, submission, result)
+
+
+@dataclass
 class GradeBook:
-    """Also a plugin of pytest, in the process that hands the notebooks out."""
+    """The folder of the grade book, the settings that rows are made with, and a class's others."""
 
-    def __init__(self, config):
-        if not config.option.nbval:
-            raise pytest.UsageError("--gradebook marks notebooks: give --nbval, too")
-        os.environ.setdefault("VAE_DATASET", "embedded")
-        os.environ.setdefault("VAE_EPOCHS", "5")
-        self.settings = " ".join(f"{v}={os.environ[v]}" for v in ("VAE_DATASET", "VAE_EPOCHS"))
-        self.folder = Path(config.option.gradebook).absolute()
-        self.students = students_in(config.args)
-        self.hidden = {self.folder, *(path.parent for path in self.students.values())}
-        if hasattr(config, "workerinput"):
-            config.args = config.workerinput["to_do"]
-            return
-        (self.folder / "rows").mkdir(parents=True, exist_ok=True)
-        marked = {} if config.option.regrade else {r["student_id"]: r["files"] for r in self.rows()}
-        config.args = []
-        for student, path in self.students.items():
-            if digest_of(path) != marked.get(student):
-                notebook, problem = notebook_in(path)
-                if problem:
-                    self.write_row(student, {}, [problem])
-                else:
-                    config.args.append(str(notebook))
-        config.option.tbstyle, config.option.reportchars = "no", ""  # the pages say what is wrong
-        self.config, self.to_do, self.done = config, len(config.args), 0
-        self.started = time.monotonic()
-        self.write_table()
-        config.pluginmanager.register(self, "gradebook")
+    folder: Path
+    settings: dict
+    limits: Limits
+    others: list = ()
+    is_stopped: bool = False
 
-    def student_of(self, notebook):
-        """Whose notebook this is, and whether it was handed in with a folder."""
-        inside = (s for s, path in self.students.items() if notebook.is_relative_to(path))
-        student = next(inside)
-        return student, self.students[student] != notebook
+    def said_settings(self):
+        return " ".join(f"{n}={value}" for n, value in self.settings.items() if n != "version")
 
-    def write_row(self, student, points, remarks):
-        row = {"student_id": student, "passed": [*points]}  # some are worth no points
-        row |= {"points": {id: points.get(id, 0) for id in POINTS}}
-        row |= {"score": sum(points.values()), "max_score": sum(POINTS.values())}
-        row |= {"remarks": remarks, "files": digest_of(self.students[student])}
-        write(self.folder / "rows" / f"{student}.json", json.dumps(row, indent=1))
+    def row_file(self, name):
+        return self.folder / "rows" / f"{name}.json"
 
-    def rows(self):
-        return [json.loads(p.read_text()) for p in sorted((self.folder / "rows").glob("*.json"))]
+    def row(self, name):
+        return json.loads(self.row_file(name).read_text())
+
+    def is_up_to_date(self, name, submission):
+        try:
+            row = self.row(name)
+            return (row["files"], row["settings"]) == (submission.digest(), self.settings)
+        except (OSError, ValueError, KeyError):  # there is none, or one of an older version
+            return False
+
+    def write_row(self, name, submission, result):
+        """Write the student's page, and when it is there the row."""
+        page, remarks = self.folder / f"{name}.html", result.all_remarks()
+        page.unlink(missing_ok=True)  # it belongs to an earlier version of the row
+        points = result.points()
+        try:
+            html = student_page(submission.student, result, POINTS, self.said_settings())
+            write_whole(page, html)
+        except Exception as error:  # seen: ValueError of a picture that is none, OSError
+            remarks.append(f"the page could not be made: {error!r:.200}")
+        row = {
+            "student_id": submission.student,
+            "passed": [*points],  # some checks are worth no points
+            "points": {id: points.get(id, 0) for id in POINTS},
+            "score": sum(points.values()),
+            "max_score": sum(POINTS.values()),
+            "remarks": remarks,
+            "page": page.name if page.exists() else None,
+            "files": submission.digest(),
+            "settings": self.settings,
+        }
+        write_whole(self.row_file(name), json.dumps(row, indent=1))
 
     def write_table(self):
-        rows, text = self.rows(), io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(["student_id", *POINTS, "score", "max_score", "remarks"])
-        for row in rows:
-            row["remark"] = " ".join("".join(row["remarks"][:1]).split())
-            row["page"] = (self.folder / f"{row['student_id']}.html").exists()
-            points = [row["points"].get(id, 0) for id in POINTS]
-            scores = [row[name] for name in ("score", "max_score", "remark")]
-            table.writerow([row["student_id"], *points, *scores])
-        write(self.folder / "grades.csv", text.getvalue())
-        page = TEMPLATES.get_template("index.html.j2")
-        html = page.render(rows=rows, points=POINTS, settings=self.settings)
-        write(self.folder / "index.html", html)
-
-    def say(self, line):
-        self.config.pluginmanager.get_plugin("terminalreporter").write_line(line)
-
-    # What pytest calls -----------------------------------------------------------------------
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_configure_node(self, node):
-        node.workerinput["to_do"] = node.config.args
-
-    def pytest_report_header(self):
-        yield f"grade book: {len(self.students)} students, {self.to_do} to be marked"
-        yield f"grade book: {self.settings}"
-        if reason := why_no_sandbox():
-            yield (
-                f"grade book: NO SANDBOX ({reason}). Students' code can read and write what you "
-                "can; only its time, its output and its memory are limited."
-            )
-
-    def pytest_report_teststatus(self, report):
-        return report.outcome, "", ""  # a line for each student instead
-
-    def pytest_runtest_logreport(self, report):
-        if report.when == "call" and report.nodeid.endswith("::grade"):
-            self.done += 1
-            to_go = self.to_do - self.done
-            minutes = (time.monotonic() - self.started) / self.done * to_go / 60
-            student = dict(report.user_properties).get("student", report.nodeid)
-            self.write_table()
-            self.say(f"{student}: {self.done} done, {to_go} to go, {minutes:.0f} min left")
-
-    def pytest_sessionfinish(self, session, exitstatus):
-        self.say(f"The grade book: {self.folder / 'index.html'}")
-        if exitstatus in (pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED):
-            session.exitstatus = pytest.ExitCode.OK  # wrong work is no failure of grading
+        """Write the table and the class's page of all rows that are there, whoever wrote them."""
+        with FileLock(self.folder / "rows" / ".lock"):  # whoever comes last has seen all rows
+            rows = [json.loads(p.read_text()) for p in self.folder.glob("rows/*.json")]
+            rows.sort(key=lambda row: row["student_id"])
+            text = io.StringIO()
+            table = csv.writer(text, lineterminator="\n")
+            table.writerow(["student_id", *POINTS, "score", "max_score", "remarks"])
+            for row in rows:
+                row["remark"] = " ".join("".join(row["remarks"][:1]).split())
+                points = [row["points"].get(id, 0) for id in POINTS]
+                scores = [row["score"], row["max_score"], no_formula(row["remark"])]
+                table.writerow([no_formula(row["student_id"]), *points, *scores])
+            write_whole(self.folder / "grades.csv", text.getvalue())
+            html = class_page(rows, POINTS, self.said_settings(), self.others)
+            write_whole(self.folder / "index.html", html)
 
 
-def students_in(arguments):
-    """The folder or notebook of each student, by the name of either."""
-    students = {}
-    for argument in (Path(a).absolute() for a in arguments):
-        hers = argument.is_file() or any(
-            (argument / n).exists() for n in (NOTEBOOK, "vae_helpers.py")
-        )
-        for path in [argument] if hers else sorted(argument.iterdir()):
-            if path.name.startswith(".") or not (path.is_dir() or path.suffix == ".ipynb"):
-                continue
-            student = path.name.removesuffix(".ipynb")
-            if student in students:
-                raise pytest.UsageError(f"{students[student]} and {path}: the same student twice?")
-            students[student] = path
-    return students
-
-
-def notebook_in(path):
-    """A student's notebook and None, or None and what is wrong, in one line."""
-    if path.is_file():
-        return path, None
-    found = [p for p in sorted(path.rglob("*.ipynb")) if ".ipynb_checkpoints" not in p.parts]
-    found = [p for p in found if p.name == NOTEBOOK] or found
-    if len(found) != 1:
-        return None, f"{len(found) or 'no'} notebooks are there: hand in one, {NOTEBOOK}"
-    if not found[0].with_name("vae_helpers.py").is_file():
-        return None, f"vae_helpers.py is missing beside {found[0].name}"
-    return found[0], None
-
-
-def digest_of(path):
-    """Another one if any of a student's files changes."""
-    digest = sha256()
-    for file in sorted([path] if path.is_file() else path.rglob("*")):
-        if file.is_file():
-            digest.update(f"{file.relative_to(path)}\n{file.stat().st_size}\n".encode())
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def write(path, text):
-    """Write the file so that nobody finds it half written."""
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8", errors="replace")
-    unfinished.replace(path)
+def no_formula(text):
+    """The text so that a spreadsheet does not take it for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -1,14 +1,22 @@
 """Runs in the student's kernel, as text: makes `checks` anew, and says what the checks rest on.
 
-Before her first cell and around each check, the functions of the checks, of Python, of PyTorch and
-of the shell are listed with their identities. Those that differ later she has replaced.
+Before the first cell and around each check, the functions of the checks, of Python, of PyTorch and
+of the shell are listed with their identities. Where one differs later, somebody has replaced it:
+the student, or the library itself, which is no forgery (torch.compile wraps Module.__init__).
+
+Given: `notebook`, the student's namespace; `known`, the ids of all that was there before the first
+cell; `suspects`, the names that differ. The answer: the list, and who of the suspects is cleared.
 """
 
 import builtins
+import copy
 import inspect
 import json
 import math
 import sys
+import traceback
+from pathlib import Path
+from types import CodeType, FunctionType
 from unittest import mock
 
 import numpy
@@ -19,37 +27,64 @@ import vae_checks  # noqa: F401
 import vae_digits  # noqa: F401
 
 
-def identity(member):
+def what_checks_rest_on():
+    """Yields name, whether it is of the checks themselves, and value."""
+    shell = get_ipython()
+    own = [module for name, module in sys.modules.items() if name.split(".")[0] == "vae_checks"]
+    classes = [value for module in own for value in vars(module).values() if inspect.isclass(value)]
+    own += [value for value in classes if value.__module__.startswith("vae_checks")]
+    libraries = [builtins, inspect, json, math, mock.patch, numpy, torch, torch.autograd]
+    libraries += [torch.nn.functional, torch.random, copy, traceback, shell, shell.kernel]
+    instances = [torch.nn.Parameter(), torch.nn.Module(), torch.overrides.TorchFunctionMode()]
+    instances += [mock.patch.dict({}), shell, shell.kernel]
+    for value in instances:
+        libraries += type(value).__mro__[:-1]
+    for owner in own + libraries:
+        is_own = owner in own
+        yield f"vae_checks {id(owner)}" if is_own else "", is_own, owner
+        owner_name = getattr(owner, "__name__", type(owner).__name__)
+        for name, value in vars(owner).items():
+            if callable(value) or (is_own and not name.startswith("__")):
+                yield f"{owner_name}.{name}", is_own, value
+
+
+def identity(value, is_own):
     """Changes if it is another object, or a function with another body, or with other contents."""
-    parts = [member]
-    if inspect.isfunction(member) and member.__module__.startswith("vae_checks"):
-        parts += [cell.cell_contents for cell in member.__closure__ or ()]
+    if is_own and not callable(value) and not inspect.ismodule(value):
+        return repr(value)  # what the checks compare with
+    parts = [value]
+    if is_own and isinstance(value, FunctionType):
+        parts += [cell.cell_contents for cell in value.__closure__ or ()]
     return [[id(part), id(getattr(part, "__code__", None))] for part in parts]
 
 
-def what_checks_rest_on():
-    shell = get_ipython()
-    own = [module for name, module in sys.modules.items() if name.split(".")[0] == "vae_checks"]
-    owners = own + [builtins, inspect, json, math, mock.patch, numpy, torch, torch.autograd]
-    owners += [torch.nn.functional, shell, shell.kernel]
-    for value in (
-        sys.modules["vae_checks"].Checks({}),
-        torch.nn.Parameter(),
-        torch.nn.Module(),
-        mock.patch.dict({}),
-    ):
-        owners += type(value).__mro__[:-1]
-    owners += type(shell).__mro__[:-1] + type(shell.kernel).__mro__[:-1]
-    found = {"vae_checks": [id(module) for module in own]}
-    for owner in owners:
-        owner_name = getattr(owner, "__name__", type(owner).__name__)
-        for name, member in vars(owner).items():
-            if callable(member):
-                found[f"{owner_name}.{name}"] = identity(member)
-            elif owner in own and not name.startswith("__"):
-                found[f"{owner_name}.{name}"] = repr(member)  # what the checks compare with
-    return json.dumps(found)
+def is_the_librarys(value):
+    """Whether a library put this there: its class, or a new function that its own files define."""
+    if inspect.isclass(value):
+        return id(value) in known  # noqa: F821
+    if not isinstance(value, FunctionType) or id(value) in known:  # noqa: F821
+        return False  # a function that stood elsewhere was moved here
+    file = Path(value.__code__.co_filename)
+    if not any(file.is_relative_to(prefix) for prefix in (sys.prefix, sys.base_prefix)):
+        return False
+    contents = [cell.cell_contents for cell in value.__closure__ or ()]
+    return value.__code__ in codes_in(compile(file.read_text(), file, "exec")) and all(
+        is_the_librarys(part) or id(part) in known  # noqa: F821
+        for part in contents
+        if isinstance(part, FunctionType)
+    )
+
+
+def codes_in(code):
+    """The code object and all that are nested in it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from codes_in(constant)
 
 
 notebook["checks"] = sys.modules["vae_checks"].Checks(notebook)  # noqa: F821
-answer = what_checks_rest_on()
+found = {name: (value, is_own) for name, is_own, value in what_checks_rest_on()}
+listed = {name: identity(*pair) for name, pair in found.items()}
+cleared = [n for n in suspects if n in found and is_the_librarys(found[n][0])]  # noqa: F821
+answer = json.dumps([listed, cleared])

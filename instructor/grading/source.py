@@ -1,0 +1,41 @@
+"""What the source of a cell says, without running it."""
+
+import ast
+import re
+import symtable
+
+from IPython.core.inputtransformer2 import TransformerManager
+
+
+def python_of(source):
+    """A cell's source with IPython's magics translated; `...` for one that cannot be compiled."""
+    source = re.sub(r"\A\s*%%.*", "", source)  # a cell magic, whose cell would become a string
+    try:
+        source = TransformerManager().transform_cell(source)
+        compile(source, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        return source
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return "..."  # running it will tell
+
+
+def defined_names(source):
+    """The names that a cell itself, not a function in it, defines or imports."""
+    symbols = symtable.symtable(python_of(source), "cell", "exec").get_symbols()
+    return {s.get_name() for s in symbols if s.is_assigned() or s.is_imported()}
+
+
+def library_names(source):
+    """The parts of all names that a source imports, and of all attributes that are not its own.
+
+    Its own are the names of the functions, classes and attributes that it defines itself.
+    """
+    imported, used, own = set(), set(), set()
+    for node in ast.walk(ast.parse(python_of(source))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for name in [getattr(node, "module", ""), *(alias.name for alias in node.names)]:
+                imported |= set((name or "").split("."))
+        elif isinstance(node, ast.Attribute):
+            (used if isinstance(node.ctx, ast.Load) else own).add(node.attr)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            own.add(node.name)
+    return imported | (used - own)
