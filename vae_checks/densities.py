@@ -39,7 +39,7 @@ def bernoulli(notebook):
     require(
         slopes.tolist() == [-0.5, 0.5],
         f"{name}: at y = 0 the gradient is {slopes[0]:.4g} for x = 0 and {slopes[1]:.4g} for x = 1,"
-        " expected -0.5 and 0.5. Does abs, relu, clamp or max, without a derivative at 0, go in?",
+        " expected -0.5 and 0.5. Do you use abs, relu, clamp or max? At 0 they have no derivative.",
     )
     require_shape(f"{name} of x (2, 1) and y (24,)", density(x, y), (2, 24))
     print("ok: its gradient is correct at y = 0, too, and its arguments broadcast")

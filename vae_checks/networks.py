@@ -39,7 +39,9 @@ def like_the_students(notebook, name):
     try:
         copy_of_it = copied(network).requires_grad_()
         outputs, again = (values_of(copy_of_it(v)) for _ in range(2))
-        if outputs.shape == (3, n_out) and outputs.requires_grad and same(outputs, again):
+        alone = values_of(copy_of_it(v[:1]))
+        is_function = same(outputs, again) and same(outputs[:1], alone)
+        if outputs.shape == (3, n_out) and outputs.requires_grad and is_function:
             pair = name == "decoder" or len(copy_of_it(v)) == 2
             if pair and sum(p.numel() for p in copy_of_it.parameters()):
                 return copy_of_it
@@ -131,7 +133,9 @@ def require_network(notebook, name, v):
         f"{name} must be a module (an nn.Sequential, or an object of a class derived from "
         f"nn.Module), so that {name}.parameters() can go to the optimizer; it is {what}.",
     )
-    frozen = f"{name}: got parameters with requires_grad off, which cannot be trained. Why is it?"
+    frozen = (
+        f"{name}: got parameters with requires_grad off, which cannot be trained. Is it frozen?"
+    )
     require(all(p.requires_grad for p in network.parameters()), frozen)
     with NoLibraryProbability(name):
         outputs = network(v)
@@ -208,21 +212,19 @@ def tanh_layers(network, name):
     def outputs(v=inputs):
         return values_of(network(v))
 
-    random = f"{name}: the same inputs give other outputs each time. Is there a dropout in it?"
+    random = f"{name}: the same inputs give other outputs each time. Is there dropout in it?"
     require(same(outputs(), outputs()), random)
-    batch = (
-        f"{name}: the outputs for one input depend on the rest of the batch. Which line does it?"
-    )
+    batch = f"{name}: an input's outputs depend on the rest of the batch. Is a mean taken along it?"
     require(same(outputs()[2:4], outputs(inputs[2:4]), 1e-3), batch)
     given = [first_inputs(outputs, i, k, parameters, name) for i, k in ((0, 0), (1, 0), (2, -1))]
     shift, factor = given[0], given[1] - given[0]
-    changed = f"{name}: its first layer is not given its inputs. What is done to them before it?"
+    changed = f"{name}: its first layer is not given its inputs. What comes before it?"
     require(same(given[2], shift + factor * inputs[2], 1e-3), changed)
     layers = layers_of(parameters, name)
     hidden = torch.tanh((shift + factor * inputs) @ layers.w1.T + layers.b1)
     found, last = outputs(), hidden @ layers.w2.T + layers.b2
     order, factor_after, shift_after = output_map(outputs, parameters, name)
-    linear = f"{name}: its outputs are not a linear layer of its hidden units. What comes between?"
+    linear = f"{name}: its outputs are not a linear layer of its hidden units. What is between?"
     require(same(found, factor_after * last[:, order] + shift_after, 1e-3), linear)
     w2, b2 = factor_after[:, None] * w2[order], factor_after * b2[order] + shift_after
     return Layers(w1 * factor, b1 + w1 @ shift, w2, b2)
@@ -290,7 +292,7 @@ def output_map(outputs, parameters, name):
     require(
         not wrong.any(),
         f"{which}: where the last layer gives -90 and 90, got {curves[0, k]:.4g} and "
-        f"{curves[-1, k]:.4g}, expected these. Is {after} applied to it?",
+        f"{curves[-1, k]:.4g}, expected these. Did you apply {after} to it?",
     )
     known = 1.0 + torch.randperm(n_out, device=one.device)
     found = (at(known) - shift) / factor

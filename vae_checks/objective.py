@@ -170,10 +170,10 @@ def is_standard_normal(noise, log_std):
 
 # Twice the KL of each dimension, as mistakes have it.
 KL_MISTAKES = {
-    "Is exp(q_log_std), sigma, there for its square?": lambda m, s: m**2 + s.exp() - 1 - 2 * s,
-    "Is q_log_std taken for the log of the variance?": lambda m, s: m**2 + s.exp() - 1 - s,
-    "Is the 2 of 2 q_log_std left out?": lambda m, s: m**2 + torch.exp(2 * s) - 1 - s,
-    "Is the 1 left out?": lambda m, s: m**2 + torch.exp(2 * s) - 2 * s,
+    "Did you write sigma where sigma squared belongs?": lambda m, s: m**2 + s.exp() - 1 - 2 * s,
+    "Did you take q_log_std for the log of the variance?": lambda m, s: m**2 + s.exp() - 1 - s,
+    "Did you leave out the 2 of 2 q_log_std?": lambda m, s: m**2 + torch.exp(2 * s) - 1 - s,
+    "Did you leave out the 1?": lambda m, s: m**2 + torch.exp(2 * s) - 2 * s,
 }
 
 
@@ -219,7 +219,11 @@ def about_factors(factors):
     expected = (1, 0, 0, -1) if closed_form else (1, 1, -1, 0)
     wrong, right = next((n, e) for n, e in zip(names, expected) if factors[n] != e)
     found = f"It is {' '.join(parts).removeprefix('+ ') or 'zero'}"
-    return f"{found}: is the factor of {wrong} to be {factors[wrong]:g}, not {right}?"
+    if factors[wrong] == 0:
+        return f"{found}: did you leave out {wrong}?"
+    if factors[wrong] == -right:
+        return f"{found}: does {wrong} have the wrong sign?"
+    return f"{found}: did you give {wrong} the factor {factors[wrong]:g} instead of {right}?"
 
 
 # The gradient ----------------------------------------------------------------------------------
