@@ -60,7 +60,7 @@ def test_every_cell_of_the_original_is_there_in_its_order(notebook):
 
 def test_no_probability_comes_from_a_library(notebook):
     written = [cell.source for cell in code_cells(notebook) if not cell.id.startswith("check-")]
-    source = "\n".join(written) + (ROOT / "vae_helpers.py").read_text()
+    source = "\n".join([*written, (ROOT / "vae_helpers.py").read_text()])
     source = re.sub("(?m)^%.*", "", source)  # without IPython's magics
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     names = {token.string for token in tokens if token.type == tokenize.NAME}
