@@ -41,9 +41,10 @@ def like_the_students(notebook, name):
         outputs, again = (values_of(copy_of_it(v)) for _ in range(2))
         alone = values_of(copy_of_it(v[:1]))
         is_function = same(outputs, again) and same(outputs[:1], alone)
+        has_parameters = any(p.numel() for p in copy_of_it.parameters())
+        is_pair = name == "decoder" or len(copy_of_it(v)) == 2
         if outputs.shape == (3, n_out) and outputs.requires_grad and is_function:
-            pair = name == "decoder" or len(copy_of_it(v)) == 2
-            if pair and sum(p.numel() for p in copy_of_it.parameters()):
+            if has_parameters and is_pair:
                 return copy_of_it
     except Exception:  # whatever a student's network raises; the network's own check shows it
         pass
@@ -133,10 +134,9 @@ def require_network(notebook, name, v):
         f"{name} must be a module (an nn.Sequential, or an object of a class derived from "
         f"nn.Module), so that {name}.parameters() can go to the optimizer; it is {what}.",
     )
-    frozen = (
-        f"{name}: got parameters with requires_grad off, which cannot be trained. Is it frozen?"
-    )
+    frozen = f"{name}: requires_grad is off, and it cannot be trained. Did you freeze it?"
     require(all(p.requires_grad for p in network.parameters()), frozen)
+    network = getattr(network, "_orig_mod", network)  # of one that was compiled
     with NoLibraryProbability(name):
         outputs = network(v)
         if name == "decoder":
@@ -152,9 +152,7 @@ def require_network(notebook, name, v):
             require_shape(output_name, output, shape, "Is it split along the wrong dimension?")
             cut = f"{output_name}: got no gradient. Is it cut off by detach or no_grad?"
             require(output.requires_grad, cut)
-        print(
-            f"ok: {' and '.join(OUTPUTS[name])} can be differentiated, in the shape (B, {shape[1]})"
-        )
+        print(f"ok: {' and '.join(OUTPUTS[name])} can be differentiated")
         tanh_layers(network, name)
     print(f"ok: {name} has {n_in} inputs, {Dh} tanh units and {n_out} outputs linear in them")
 

@@ -10,6 +10,7 @@ from unittest import mock
 
 import matplotlib.pyplot as plt
 import nbformat
+import pytest
 
 import vae_digits
 from instructor.cells import LAST_GRADED, is_check
@@ -78,10 +79,12 @@ class Classroom:
         """
         ids, errors = list(self.cells), {}
         with (
-            mock.patch.dict(sys.modules, self.helpers),
+            pytest.MonkeyPatch.context() as patch,
             mock.patch.object(vae_digits, "load_digits", lambda: self.digits),
             contextlib.redirect_stdout(io.StringIO()),
         ):
+            for name, module in self.helpers.items():
+                patch.setitem(sys.modules, name, module)
             for id in ids[after and ids.index(after) + 1 : until and ids.index(until) + 1]:
                 if is_check(id) and checks is not None and id not in checks:
                     continue

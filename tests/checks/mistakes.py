@@ -1,8 +1,8 @@
 """Typical mistakes, and correct solutions written differently, as changes to the notebook.
 
 An entry of MISTAKES is: what is wrong, the cell (or vae_helpers.py), a piece of its source (None:
-nothing, the new source runs after it), the source in its place, and the ids of all checks that must
-fail, the check that catches it first. An entry of RIGHT has further changes, if any, in place of
+nothing, the new source runs after it), the source in its place, and the ids of the check that must
+catch it and of the others that may fail with it. An entry of RIGHT has further changes, if any, in place of
 the checks: none may fail.
 """
 
@@ -249,16 +249,16 @@ MISTAKES = [
     ("KL added", ELBO, None, KL_ELBO.format(kl=".5 * (1 + 2 * s - m**2 - (2 * s).exp()).sum(1)"), ELBO_AND_GRADIENT),
     ("KL without its half", ELBO, None, KL_ELBO.format(kl="-(1 + 2 * s - m**2 - (2 * s).exp()).sum(1)"), ELBO_AND_GRADIENT),
     ("KL without the 1", ELBO, None, KL_ELBO.format(kl="-.5 * (2 * s - m**2 - (2 * s).exp()).sum(1)"), "check-elbo check-gradients"),
-    ("free bits for each dimension", ELBO, None, KL_ELBO.format(kl="(-.5 * (1 + 2 * s - m**2 - (2 * s).exp())).clamp(min=0.1).sum(1)"), "check-elbo"),
-    ("a few free bits", ELBO, None, KL_ELBO.format(kl="(-.5 * (1 + 2 * s - m**2 - (2 * s).exp()).sum(1)).clamp(min=0.05)"), "check-elbo"),
+    ("free bits for each dimension", ELBO, None, KL_ELBO.format(kl="(-.5 * (1 + 2 * s - m**2 - (2 * s).exp())).clamp(min=0.1).sum(1)"), ELBO_AND_GRADIENT),
+    ("a few free bits", ELBO, None, KL_ELBO.format(kl="(-.5 * (1 + 2 * s - m**2 - (2 * s).exp()).sum(1)).clamp(min=0.05)"), ELBO_AND_GRADIENT),
     ("KL and log prior", ELBO, None, KL_ELBO.format(kl="-log_prior(z) - .5 * (1 + 2 * s - m**2 - (2 * s).exp()).sum(1)"), ELBO_AND_GRADIENT),
     ("KL detached", ELBO, None, KL_ELBO.format(kl="(-.5 * (1 + 2 * s - m**2 - (2 * s).exp()).sum(1)).detach()"), "check-gradients"),
     ("naive Bernoulli in the ELBO", ELBO, None, OWN_ELBO.format(density="x * p.log() + (1 - x) * (1 - p).log()"), ELBO_AND_GRADIENT),
-    ("epsilon in the ELBO", ELBO, None, OWN_ELBO.format(density="x * (p + 1e-8).log() + (1 - x) * (1 - p + 1e-8).log()"), "check-elbo"),
+    ("epsilon in the ELBO", ELBO, None, OWN_ELBO.format(density="x * (p + 1e-8).log() + (1 - x) * (1 - p + 1e-8).log()"), ELBO_AND_GRADIENT),
     ("means clamped in the ELBO", ELBO, None, OWN_ELBO.format(density="x * p.clamp(1e-6, 1 - 1e-6).log() + (1 - x) * (1 - p.clamp(1e-6, 1 - 1e-6)).log()"), ELBO_AND_GRADIENT),
     ("logit-means clamped in the ELBO", ELBO, None, OWN_ELBO.format(density="nn.functional.logsigmoid((2 * x - 1) * y.clamp(-15, 15))"), ELBO_AND_GRADIENT),
     ("q of another sample", ELBO, "log_q(z,", "log_q(sample_gaussian(q_mean, q_log_std),", ELBO_AND_GRADIENT),
-    ("half the batch in the ELBO", ELBO, "q_mean, q_log_std = encoder(x)", "x = x[: (len(x) + 1) // 2]\n    q_mean, q_log_std = encoder(x)", "check-elbo"),
+    ("half the batch in the ELBO", ELBO, "q_mean, q_log_std = encoder(x)", "x = x[: (len(x) + 1) // 2]\n    q_mean, q_log_std = encoder(x)", ELBO_AND_GRADIENT),
     ("prior detached in the ELBO", ELBO, "joint_log_density(x, z)", "log_prior(z).detach() + log_likelihood(x, z)", "check-gradients"),
     ("likelihood detached in the ELBO", ELBO, "joint_log_density(x, z)", "log_prior(z) + log_likelihood(x, z).detach()", "check-gradients"),
     ("codes decoded without gradient", ELBO, "joint_log_density(x, z)", "log_prior(z) + log_likelihood(x, z.detach())", "check-gradients"),
@@ -289,9 +289,10 @@ MISTAKES = [
     *[(f"q of {new}", LOG_Q, "q_log_std).sum", f"{new}).sum", "check-log-q") for new in ("2 * q_log_std", "q_log_std / 2", "q_log_std.exp()", "q_log_std.detach()", "-q_log_std")],
     *[(f"encoder returns {new}", ENCODER, RETURN_HEADS, f"return {new}", "check-encoder") for new in ("q_mean, q_log_std.exp()", "q_mean, nn.functional.softplus(q_log_std)", "q_mean, q_log_std.clamp(-6, 6)", "q_mean, torch.tanh(q_log_std)", "q_mean, torch.relu(q_log_std)", "torch.sigmoid(q_mean), q_log_std", "torch.tanh(q_mean), q_log_std", "q_mean.detach(), q_log_std", "q_mean, q_log_std.detach()")],
     *[(f"z as {new}", ELBO, DRAW, f"z = {new}", ELBO_AND_GRADIENT) for new in ("sample_gaussian(q_mean, q_log_std.exp())", "torch.randn_like(q_mean)", "q_log_std.exp() * torch.randn_like(q_mean)", "q_mean + torch.exp(2 * q_log_std) * torch.randn_like(q_mean) ")],
-    *[(f"z as {new}", ELBO, DRAW, f"z = {new}", "check-elbo") for new in ("sample_gaussian(q_mean, 2 * q_log_std)", "sample_gaussian(q_mean, q_log_std / 2)", "q_mean", "sample_gaussian(q_mean, q_log_std, generator(5))", "q_mean + q_log_std.exp() * torch.randn(1, Dz)", "q_mean + q_log_std.exp() * torch.randn(len(x), 1)", "q_mean + q_log_std.exp() * torch.rand(len(x), Dz)", "q_mean + torch.randn_like(q_mean)")],
+    *[(f"z as {new}", ELBO, DRAW, f"z = {new}", ELBO_AND_GRADIENT) for new in ("sample_gaussian(q_mean, 2 * q_log_std)", "sample_gaussian(q_mean, q_log_std / 2)", "q_mean", "sample_gaussian(q_mean, q_log_std, generator(5))", "q_mean + q_log_std.exp() * torch.randn(1, Dz)", "q_mean + q_log_std.exp() * torch.randn(len(x), 1)", "q_mean + q_log_std.exp() * torch.rand(len(x), Dz)", "q_mean + torch.randn_like(q_mean)")],
     *[(f"z by {new}", ELBO, DRAW, f"z = {new}", "check-gradients") for new in ("sample_gaussian(q_mean, q_log_std).detach()", "sample_gaussian(q_mean.detach(), q_log_std)", "sample_gaussian(q_mean, q_log_std.detach())")],
     *[(f"ELBO as {new}", ELBO, ESTIMATE, f"return {new}", ELBO_AND_GRADIENT) for new in ("log_joint.mean()", "(log_joint + log_q_z).mean()", "log_likelihood(x, z).mean()", "(log_joint - log_q_z).sum()", "log_joint - log_q_z", "(log_joint - log_q_z).mean().abs()", "(log_joint - log_q_z).logsumexp(0) - math.log(len(x))", "(log_joint - log_q_z).mean() + math.log(2 * math.pi)", "(log_joint - log_q_z).mean() - 1e-3 * sum((p**2).sum() for p in decoder.parameters())", "(log_joint - 2 * log_q_z).mean()", "(log_joint - 2 * log_prior(z) - log_q_z).mean()", "(log_joint - log_q_z).max()", "(log_joint - log_q_z).mean() / Ddata")],
+    ("no code decoded", ELBO, None, "def elbo(x):\n    m, s = encoder(x)\n    return -((x - x.mean(0)) ** 2).sum(1).mean() + 0 * m.sum()", ELBO_AND_GRADIENT),
     *[(f"beta {beta}", ELBO, None, KL_ELBO.format(kl=f"-{beta} * .5 * (1 + 2 * s - m**2 - (2 * s).exp()).sum(1)"), ELBO_AND_GRADIENT) for beta in (0.99, 1.01, 0.5, 4)],
     *[(f"Adam with {option}", TRAIN, "fused=True", option, "check-train") for option in ("lr=0.1", "lr=3e-3", "lr=1e-4", "weight_decay=1.0", "weight_decay=1e-3", "weight_decay=1e-5", "maximize=True", "betas=(0.5, 0.999)", "eps=1e-2")],
     *[(f"means as {new}", MEANS, "q_mean.cpu()", new, "check-codes") for new in ("sample_gaussian(q_mean, q_log_std).cpu()", "q_log_std.cpu()", "q_log_std.exp().cpu()", "q_mean.cpu().flip(0)", "q_mean.cpu().T")],
