@@ -47,7 +47,7 @@ def functions(decoder):
         return bernoulli_log_density(x, decoder(z)).sum(dim=-1)
 
     def joint_log_density(x, z):
-        return log_prior(z) + log_likelihood(x, z)
+        return log_likelihood(x, z) + log_prior(z)
 
     helpers = bernoulli_log_density, gaussian_log_density, sample_gaussian
     parts = log_prior, log_likelihood, joint_log_density, log_q

@@ -15,7 +15,7 @@ print(vae_digits.load_digits(root).name)
 """
 
 
-def start_loading(root, *mirrors, setup="", preexec_fn=None, **environment):
+def start_loading(root, *mirrors, setup="", **environment):
     """Start a process that runs `setup`, loads the digits, and prints their name."""
     own = {"PYTHONPATH": str(ROOT), "VAE_DATASET": "auto", "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
@@ -23,5 +23,4 @@ def start_loading(root, *mirrors, setup="", preexec_fn=None, **environment):
         env={**os.environ, **own, **environment},
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=preexec_fn,
     )

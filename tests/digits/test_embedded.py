@@ -73,8 +73,10 @@ def test_damaged_embedded_files_are_an_error(tmp_path, monkeypatch):
     assert load_digits(dataset="embedded").name == "embedded digits"
     for name in PACKED:
         content = (data / name).read_bytes()
-        other = gzip.compress(gzip.decompress(content)[::-1])
-        for damaged in (content[:-200], b"no archive", other, None):
+        middle, other = len(content) // 2, gzip.compress(gzip.decompress(content)[::-1])
+        flipped = content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
+        # Unpacking them ends in EOFError, zlib.error, BadGzipFile, and not at all.
+        for damaged in (content[:-200], flipped, b"no archive", other, None):
             (data / name).unlink() if damaged is None else (data / name).write_bytes(damaged)
             words = f"^{data / name} is missing or damaged; put the original"
             with pytest.raises(RuntimeError, match=words):
@@ -122,6 +124,7 @@ def speaks_no_http(server):
         (says_nothing, "timed out"),
         (drops_what_is_sent, "timed out>"),
     ],
+    ids=["no host", "nobody listens", "no http", "silence", "dropped"],
 )
 def test_without_mnist_the_embedded_digits_are_used_soon_and_that_is_said(
     network, reason, tmp_path, monkeypatch, capsys

@@ -18,8 +18,6 @@ from loading_process import start_loading
 from project import MNIST_FOLDER, ROOT, binarized
 from vae_digits import PACKED, load_digits
 
-resource = pytest.importorskip("resource", reason="these tests limit and kill processes of Unix")
-
 NAMES = [packed.removesuffix(".gz") for packed in PACKED]
 
 pytestmark = [
@@ -28,6 +26,7 @@ pytestmark = [
         not all((MNIST_FOLDER / name).exists() for name in PACKED),
         reason="MNIST's .gz files are not in data/MNIST/raw",
     ),
+    pytest.mark.skipif(os.name != "posix", reason="they kill processes, and change the user"),
 ]
 
 
@@ -71,20 +70,12 @@ def is_mnist(digits, mnist):
     return digits.name == "MNIST" and all(torch.equal(a, b) for a, b in zip(digits[1:], mnist[1:]))
 
 
-# Mirrors and files, whole and faulty ---------------------------------------------------------
-
-
-def cut_off(content):
-    return content[: len(content) // 2]
+# Whole and faulty ---------------------------------------------------------------------------
 
 
 def one_byte_changed(content):
     middle = len(content) // 2
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-
-
-def error_page(content):
-    return b"<html><body>Please log in to this network.</body></html>"
 
 
 @pytest.fixture
@@ -132,7 +123,7 @@ def test_a_faulty_download_comes_from_the_next_mirror_or_is_refused(
     tmp_path, monkeypatch, mirror, mnist
 ):
     for name in PACKED:
-        (tmp_path / name).write_bytes(error_page(b""))
+        (tmp_path / name).write_text("<html>Please log in to this network.</html>")
     faulty, whole = mirror(tmp_path)[0], mirror()[0]
     monkeypatch.setattr(vae_digits, "MIRRORS", [faulty])
     with pytest.raises(RuntimeError, match="train-images-idx3-ubyte.gz: File not found or corrup"):
@@ -168,13 +159,9 @@ def test_a_damaged_unpacked_file_is_seen(name, packed, no_network, mnist):
     assert {name} <= whole_files(root)
 
 
-# Unpacking them ends in EOFError, zlib.error and BadGzipFile.
-@pytest.mark.parametrize("damage", [cut_off, one_byte_changed, error_page])
-def test_a_damaged_gz_is_fetched_again_or_named(
-    damage, packed, no_network, monkeypatch, mirror, mnist
-):
+def test_a_damaged_gz_is_fetched_again_or_named(packed, no_network, monkeypatch, mirror, mnist):
     file = packed / f"{NAMES[2]}.gz"
-    file.write_bytes(damage(file.read_bytes()))
+    file.write_bytes(file.read_bytes()[:-1000])
     with pytest.raises(RuntimeError, match=f"{file} is missing or damaged"):
         load_digits(packed.parents[1], "mnist")
     monkeypatch.setattr(vae_digits, "MIRRORS", [mirror()[0]])
@@ -185,7 +172,7 @@ def test_a_damaged_gz_is_fetched_again_or_named(
 # Folders ------------------------------------------------------------------------------------
 
 
-def test_a_read_only_folder_is_read(packed, no_network, mnist):
+def test_a_read_only_folder_is_read(packed, no_network, capsys, mnist):
     folders = [packed, *packed.parents]
     for folder in folders[:3]:
         folder.chmod(0o555)
@@ -199,6 +186,7 @@ def test_a_read_only_folder_is_read(packed, no_network, mnist):
         with pytest.raises(PermissionError):
             (packed / "new").write_text("")
         assert is_mnist(load_digits(packed.parents[1], "mnist"), mnist)
+        assert capsys.readouterr() == ("", "")  # nothing was downloaded in vain
     finally:
         os.seteuid(user)
 
@@ -212,18 +200,10 @@ def test_what_cannot_be_kept_is_used_and_that_is_said(tmp_path, monkeypatch, cap
     assert (tmp_path / "MNIST").read_text() == "a file in the way"
 
 
-def test_where_no_large_file_can_be_written_the_embedded_digits_serve(tmp_path, mirror):
-    def limit_files():  # as on a full disk: enough for each .gz, not for what is in it
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20 * 10**6, resource.RLIM_INFINITY))
-
-    process = start_loading(tmp_path, mirror()[0], preexec_fn=limit_files)
-    output = process.communicate(timeout=120)[0]
-    assert re.search("NOT MNIST.*File too large.*\nembedded digits\n$", output), output
-
-
 def test_a_relative_root_is_found_from_everywhere(packed, no_network, monkeypatch, tmp_path, mnist):
     project = packed.parents[2].rename(tmp_path.parent / "données für MNIST 数")
     monkeypatch.chdir(project)
+    monkeypatch.setattr(vae_digits, "HERE", project / "elsewhere")
     assert is_mnist(load_digits("data", "mnist"), mnist)
     (project / "elsewhere").mkdir()
     monkeypatch.chdir(project / "elsewhere")

@@ -61,7 +61,8 @@ def a_class(tmp_path_factory):
     own = code_cell(f"print({MARKUP!r})", "own-print", execution_count=99)
     careless.cells[60:60] = [text, own]
     wrong = read_notebook(NOTEBOOK)
-    wrong.cells.insert(-30, code_cell("exit()", "own-exit", execution_count=99))
+    index = wrong.cells.index(cell_of(wrong, "check-codes"))
+    wrong.cells.insert(index, code_cell("exit()", "own-exit", execution_count=99))
     for name, notebook, source in [
         ("ada [late]", careless, helpers),
         ("eve", wrong, changed(helpers, "- log_std - 0.5", "- 0.5")),

@@ -60,7 +60,7 @@ def test_every_cell_of_the_original_is_there_in_its_order(notebook):
 
 def test_no_probability_comes_from_a_library(notebook):
     written = [cell.source for cell in code_cells(notebook) if not cell.id.startswith("check-")]
-    source = "\n".join(written) + (ROOT / "vae_helpers.py").read_text()
+    source = "\n".join([*written, (ROOT / "vae_helpers.py").read_text()])
     source = re.sub("(?m)^%.*", "", source)  # without IPython's magics
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     names = {token.string for token in tokens if token.type == tokenize.NAME}
@@ -300,17 +300,17 @@ decoder.register_forward_hook(note)
 # Settings -----------------------------------------------------------------------------------
 
 
+EPOCHS = ("VAE_EPOCHS", "run-settings", "N_EPOCHS or VAE_EPOCHS must be a whole number")
+DATASET = ("VAE_DATASET", LOAD, "VAE_DATASET or dataset must be auto, mnist or embedded")
+
+
 @pytest.mark.parametrize(
-    "variable, cell, wrong, words",
-    [
-        *(
-            ("VAE_EPOCHS", "run-settings", wrong, "N_EPOCHS or VAE_EPOCHS must be a whole number")
-            for wrong in ("0", "-1", "ten", "")
-        ),
-        ("VAE_DATASET", LOAD, "cifar", "VAE_DATASET or dataset must be auto, mnist or embedded"),
-    ],
+    "setting, wrong",
+    [(EPOCHS, "0"), (EPOCHS, "-1"), (EPOCHS, "ten"), (EPOCHS, ""), (DATASET, "cifar")],
+    ids=["0", "-1", "ten", "empty", "cifar"],
 )
-def test_a_wrong_setting_stops_with_one_clear_line(variable, cell, wrong, words, executed):
+def test_a_wrong_setting_stops_with_one_clear_line(setting, wrong, executed):
+    variable, cell, words = setting
     change = f"correct, os.environ[{variable!r}] = os.environ[{variable!r}], {wrong!r}"
     executed.evaluate(change)
     try:
