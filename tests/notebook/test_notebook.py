@@ -206,7 +206,8 @@ def test_a_cell_run_again_shows_the_same_picture(executed):
     graded = executed.cells[executed.index[TRAINING] + 1 : executed.index[LAST_GRADED] + 1]
     # Backwards first, so that no cell finds what the one above it has just left behind.
     for cell in [*reversed(graded), *graded]:
-        if cell.cell_type == "code":
+        # Without the checks, one of which seeds PyTorch's global noise.
+        if cell.cell_type == "code" and not cell.id.startswith("check-"):
             before = pictures_of(cell)
             assert pictures_of(executed.run(cell.id)) == before, cell.id
 
