@@ -5,10 +5,15 @@ from contextlib import contextmanager
 
 import nbformat
 import pytest
+import torch
 from nbclient import NotebookClient
 
 from notebook_kernel import Kernel
 from project import NOTEBOOK, SMALL_RUN
+
+# Two processes that each use every core slow one another many times over.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture
