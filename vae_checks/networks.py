@@ -197,7 +197,7 @@ def tanh_layers(network, name):
     name: decoder or encoder. Raises: CheckFailed, which says what is different.
     """
     n_in, _ = SIZES[name]
-    w1, b1, w2, b2 = (t.detach() for t in layers_of([*network.parameters()], name))
+    w1, b1, w2, b2 = (t.detach().float() for t in layers_of([*network.parameters()], name))
     network = copied(network).float()
     parameters = [*network.parameters()]
     noise = torch.Generator(w1.device).manual_seed(1051)

@@ -45,11 +45,12 @@ class Session(NotebookClient):
 
     def __init__(self, cells, box, limits, n_epochs):
         KernelProvisionerFactory.instance().provisioners[PROVISIONER.name] = PROVISIONER
-        KernelProvisionerFactory.instance().default_provisioner_name = PROVISIONER.name
         place = {"connection_file": str(box.folder / "connection.json")}
         if not why_no_sandbox():  # sockets that need no network
             place |= {"transport": "ipc", "ip": str(box.folder / "socket")}
         manager = AsyncKernelManager(**place)
+        provisioner = {"provisioner_name": PROVISIONER.name}
+        manager.kernel_spec.metadata = {"kernel_provisioner": provisioner}
         manager.context.setsockopt(zmq.MAXMSGSIZE, limits.message)
         super().__init__(
             new_notebook(cells=cells),
