@@ -24,7 +24,7 @@ from instructor.page import html_page
 from project import NOTEBOOK, ROOT, changed, code_cell, definitions
 
 pytest.importorskip("jupyterlab", reason="JupyterLab is not installed")
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("jupyterlab")]
+pytestmark = pytest.mark.browser
 
 PATIENCE = 600  # seconds; a condition that comes true ends the wait long before, even when loaded
 EXPLORER = "vae_explorer.html"

@@ -15,7 +15,7 @@ from project import binarized, notebook_functions
 from vae_digits import load_digits
 from vae_explorer import explorer_page
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("explorer")]
+pytestmark = pytest.mark.browser
 
 N = 80
 STEP = 0.02  # of the grid for the exact posterior

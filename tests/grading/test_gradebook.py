@@ -21,8 +21,6 @@ from instructor.grading.restored import given
 from instructor.grading.roster import Submission
 from project import NOTEBOOK, ROOT, changed, code_cell, plain_environment
 
-pytestmark = pytest.mark.xdist_group("gradebook")  # its kernels are dear
-
 MARKUP = "<script>alert(1)</script><style>body { display: none }</style> [a](javascript:b) "
 
 

@@ -12,8 +12,6 @@ from instructor.cells import LAST_GRADED, SCATTER, cell_of
 from instructor.files import read_notebook
 from project import NOTEBOOK, ROOT, SMALL_RUN, notebook_of, plain_environment
 
-pytestmark = pytest.mark.xdist_group("nbval")  # its kernels are dear
-
 BS = "9e7e46b0-8e84-11eb-1648-0f033e4e6068"
 
 

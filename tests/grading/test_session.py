@@ -12,8 +12,6 @@ from instructor.grading.sandbox import PROVIDED, ROOT, Box, why_no_sandbox
 from instructor.grading.session import CellFailed, KernelEnded, Session
 from project import code_cell
 
-pytestmark = pytest.mark.xdist_group("session")  # its kernels are dear
-
 SHORT = Limits(cell=2, grace=5, printed=MB // 5, memory=800 * MB)
 needs_sandbox = pytest.mark.skipif(bool(why_no_sandbox()), reason=why_no_sandbox())
 

@@ -18,8 +18,6 @@ from PIL import Image
 from instructor.cells import LAST_GRADED, PICTURES, TRAINING, cell_of, pictures_of
 from project import ROOT
 
-pytestmark = pytest.mark.xdist_group("executed")
-
 # The ids of the original's cells, in its order. Between them lie the cells that the port adds.
 ORIGINAL_CELLS = Path(__file__).with_name("original_cells.txt").read_text().split()
 DECODER = "d7415d20-90af-11eb-266b-b3ea86750c98"

@@ -7,8 +7,6 @@ from nbclient.exceptions import CellExecutionError
 from instructor.cells import TRAINING, is_check
 from project import NOTEBOOK, changed
 
-pytestmark = pytest.mark.xdist_group("training")  # its tests follow one another
-
 EVIDENCE = ["training-curve", "log-evidence", "log-weights", "evidence-by-epoch", "who-overfits"]
 
 FEW_DIGITS = """
