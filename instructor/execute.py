@@ -6,16 +6,15 @@ this machine, so that two executions differ only where results do.
 
 import os
 import subprocess
-from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from instructor.files import read_notebook, write_whole
+from instructor.files import ROOT, read_notebook, write_whole
 from instructor.page import html_page
 
-NOTEBOOK = Path(__file__).resolve().parents[1] / "vae_assignment.ipynb"
+NOTEBOOK = ROOT / "vae_assignment.ipynb"
 AS_COMMITTED = {"VAE_DATASET": "mnist", "VAE_EPOCHS": "100"}
 
 

@@ -1,9 +1,12 @@
-"""Reading a notebook, and writing a file so that nobody finds it half written."""
+"""Where the project is, reading a notebook, and writing a file that nobody finds half written."""
 
 import json
 import os
+from pathlib import Path
 
 import nbformat
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def read_notebook(path):

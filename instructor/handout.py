@@ -15,7 +15,8 @@ from textwrap import indent
 import nbformat
 from ipykernel.ipkernel import IPythonKernel
 
-ROOT = Path(__file__).resolve().parents[1]
+from instructor.files import ROOT
+
 NOTEBOOK, HELPERS = "vae_assignment.ipynb", "vae_helpers.py"
 COPIED = [
     "requirements.txt",

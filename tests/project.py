@@ -1,9 +1,8 @@
-"""What the tests share: paths, small notebooks, changed copies, and a copy of the project."""
+"""What the tests share: paths, small notebooks, and changed copies."""
 
 import ast
 import os
 import re
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,19 +59,6 @@ def notebook_functions(**names):
         if cell.cell_type == "code":
             exec(definitions(cell.source), vars(namespace))
     return namespace
-
-
-def copy_of_the_project(folder):
-    """Copy what grading needs into a new folder: the assignment, the checks, the tools."""
-    ignored = shutil.ignore_patterns("MNIST", "__pycache__")
-    folder.mkdir(parents=True)
-    names = "vae_* conftest.py pyproject.toml data instructor tests".split()
-    for path in [path for name in names for path in ROOT.glob(name)]:
-        if path.is_dir():
-            shutil.copytree(path, folder / path.name, ignore=ignored)
-        else:
-            shutil.copy(path, folder / path.name)
-    return folder
 
 
 def binarized(images):

@@ -2,15 +2,12 @@
 
 from copy import deepcopy
 from functools import cache
-from pathlib import Path
 
 from nbformat.v4 import new_code_cell
 
 from instructor.cells import LAST_GRADED, TRAINING, is_check
-from instructor.files import read_notebook
+from instructor.files import ROOT, read_notebook
 from instructor.grading.source import defined_names
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @cache
