@@ -98,54 +98,24 @@ def notebook_with_blanks(notebook):
             cell.metadata |= {"editable": False, "deletable": False}
 
 
-def points(notebook):
-    """The table of the notebook's first cell: parts, what to write, points and hours.
-
-    Raises: ValueError unless its points are those of the checks below the heading of each part.
-    """
-    table = POINTS.search(notebook.cells[0].source)[0].strip()
-    parts, heading = {}, None
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            heading = (HEADING.findall(cell.source) or [heading])[-1]
-        elif worth := cell.metadata.get("nbgrader", {}).get("points"):
-            call = re.search(r"checks\.(\w+)", cell.source)[1]
-            parts.setdefault(heading, []).append((call, worth))
-    for heading, checks in parts.items():
-        listed = ", ".join(f"`{call}` {worth}" for call, worth in checks)
-        if not re.search(rf"(?m)^\| {re.escape(heading)} \|.*\| {listed} \|", table):
-            raise ValueError(f"{NOTEBOOK}: its table of points needs a row {heading}: {listed}.")
-    total = sum(worth for checks in parts.values() for _, worth in checks)
-    if not re.search(rf"(?m)^\| \*all\* \|.*\| {total} \|", table):
-        raise ValueError(f"{NOTEBOOK}: its table of points needs a last row with {total}.")
-    return table
-
-
-def as_a_kernel_leaves_it(notebook):
-    """Set the metadata that JupyterLab would write as soon as the notebook is opened, in place.
-
-    Where they differ it marks the notebook as modified. They name this Python's version: with
-    another one, the students' JupyterLab still does.
-    """
-    notebook.metadata.language_info = IPythonKernel.language_info
-
-
 def make_handout(folder, root=ROOT):
     """Write the hand-out of the project in root into a new folder.
 
-    Raises: ValueError for marks or a table of points that do not fit, FileExistsError for a folder
-    that is there.
+    Raises: ValueError for marks that do not fit, FileExistsError for a folder that is there.
     """
     if folder.exists():
         raise FileExistsError(f"{folder} exists already: remove it, or name another folder.")
     notebook = nbformat.read(root / NOTEBOOK, as_version=4)
     texts = [cell.source for cell in notebook.cells if ITEM.search(cell.source)]
-    readme = (FOR_STUDENTS / "README.md").read_text().replace("{points}", points(notebook))
+    points = POINTS.search(notebook.cells[0].source)[0].strip()
     notebook_with_blanks(notebook)
-    as_a_kernel_leaves_it(notebook)
+    # JupyterLab writes this as soon as the notebook is opened: where it differs (it names this
+    # Python's version), the notebook is marked as modified.
+    notebook.metadata.language_info = IPythonKernel.language_info
     helpers = blanked((root / HELPERS).read_text(), HELPERS, texts)
     shutil.copytree(FOR_STUDENTS, folder)
-    (folder / "README.md").write_text(readme)
+    readme = (FOR_STUDENTS / "README.md").read_text()
+    (folder / "README.md").write_text(readme.replace("{points}", points))
     (folder / HELPERS).write_text(helpers)
     nbformat.write(notebook, folder / NOTEBOOK)
     for name in COPIED:

@@ -15,7 +15,7 @@ from queue import Empty
 
 import nbval.plugin
 import pytest
-from nbval.kernel import CURRENT_ENV_KERNEL_NAME, RunningKernel
+from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell, IPyNbFile
 
 from instructor.cells import TRAINING
@@ -40,7 +40,7 @@ class WatchedKernel(RunningKernel):
         with pytest.MonkeyPatch.context() as patch:
             paths = [self.folder.name, str(ROOT), os.environ.get("PYTHONPATH")]
             patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-            super().__init__(CURRENT_ENV_KERNEL_NAME, self.folder.name, startup_timeout)
+            super().__init__(kernel_name, self.folder.name, startup_timeout)
 
     def get_message(self, stream, timeout=None):
         if time.monotonic() > self.deadline:  # it goes on printing after it was interrupted
@@ -64,6 +64,10 @@ class WatchedKernel(RunningKernel):
 nbval.plugin.RunningKernel = WatchedKernel
 
 
+def pytest_configure(config):
+    config.option.nbval_current_env = True  # whatever kernel the notebook names
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collect_file(file_path, parent):
     collectors = yield
@@ -75,8 +79,6 @@ def pytest_collect_file(file_path, parent):
 
 class Notebook(IPyNbFile):
     """The test "handed-in", then a test for each code cell, named by the cell's id."""
-
-    nb = None
 
     def collect(self):
         yield HandedIn.from_parent(self, name="handed-in")
@@ -92,10 +94,6 @@ class Notebook(IPyNbFile):
                 cell=cell.cell,
                 options=cell.options,
             )
-
-    def setup(self):
-        if self.nb is not None:
-            super().setup()
 
 
 class HandedIn(pytest.Item):

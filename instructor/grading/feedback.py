@@ -19,28 +19,12 @@ from instructor.page import student_text_to_html
 
 WIDTH = 640  # pixels, of the assignment's pictures
 
-templates = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True
-)
-templates.tests["contains"] = lambda ids, id: id in ids
-templates.filters["ansi2html"] = ansi2html  # which escapes all markup
-templates.filters["highlight"] = Highlight2HTML(pygments_lexer="ipython3")
-
 
 def student_page(student, result, of, settings):
     """A student's page as HTML, which needs no other file, and holds no markup of the student's."""
     styles = [HtmlFormatter(style=s).get_style_defs(".highlight") for s in ("xcode", "github-dark")]
-    return templates.get_template("student.html.j2").render(
-        student=student,
-        result=result,
-        remarks=result.all_remarks(),
-        points=result.points(),
-        of=of,
-        cells=[shown(cell, result.messages.get(cell.id)) for cell in result.cells],
-        helpers=result.helpers[:TEXT],
-        styles=styles,
-        settings=settings,
-    )
+    page = templates.get_template("student.html.j2")
+    return page.render(student=student, result=result, of=of, settings=settings, styles=styles)
 
 
 def class_page(rows, points, settings, others):
@@ -49,28 +33,23 @@ def class_page(rows, points, settings, others):
     return page.render(rows=rows, points=points, settings=settings, others=others)
 
 
-def shown(cell, message):
-    """What the page shows of a cell."""
+def text_of(cell):
+    """A text cell as HTML: of a given text only the headings."""
     original = given().get(cell.id)
-    if cell.cell_type != "code":
-        if original and cell.source == original.source:  # of a given text only the headings
-            headings = [line for line in cell.source.splitlines() if line.startswith("#")]
-            cell = new_markdown_cell("\n".join(headings))
-        return {"text": student_text_to_html(cell)}
-    pictures = zip_longest(pictures_of(cell), map(small, pictures_of(original or {})))
-    return {
-        "id": cell.id,
-        "check": is_check(cell.id),
-        "source": cell.source[:TEXT],
-        "message": message,
-        "pictures": list(pictures),
-        "outputs": [*printed(cell.outputs, message)],
-    }
+    if original and cell.source == original.source:
+        headings = [line for line in cell.source.splitlines() if line.startswith("#")]
+        cell = new_markdown_cell("\n".join(headings))
+    return student_text_to_html(cell)
 
 
-def printed(outputs, message):
-    """The text of the outputs, as much as one can read."""
-    for output in outputs:
+def picture_pairs(cell):
+    """The pictures of a cell beside the assignment's; None where there are fewer."""
+    return zip_longest(pictures_of(cell), map(small, pictures_of(given().get(cell.id, {}))))
+
+
+def printed(cell, message):
+    """The texts of the outputs, as much as one can read, but for an error that is the message."""
+    for output in cell.outputs:
         if output.output_type == "error":
             text = "\n".join(line[:TEXT] for line in output.traceback[-20:])
             if text != message:
@@ -87,3 +66,13 @@ def small(picture):
     image.thumbnail((WIDTH, 4 * WIDTH))
     image.save(png, format="png")
     return base64.b64encode(png.getvalue()).decode()
+
+
+templates = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True
+)
+templates.tests["contains"] = lambda ids, id: id in ids
+templates.tests["check"] = is_check
+templates.filters["ansi2html"] = ansi2html  # which escapes all markup
+templates.filters["highlight"] = lambda s: Highlight2HTML(pygments_lexer="ipython3")(s[:TEXT])
+templates.globals |= {"text_of": text_of, "picture_pairs": picture_pairs, "printed": printed}

@@ -56,21 +56,12 @@ def grade(submission, n_epochs, limits):
         notebook = read_notebook(submission.files[path])
         lost_ids = identify(notebook)
         result.remarks += [lost_ids] * bool(lost_ids) + [*problems_of(notebook)]
-        cells = put_back(notebook)
-    except ValueError as error:
-        result.remarks.insert(0, str(error))
+        result.cells = put_back(notebook)
+    except Exception as error:  # beside ValueError seen: AttributeError, TypeError of no real cells
+        result.remarks.insert(0, f"it cannot be graded: {error}")
         return result
-    except Exception as error:  # seen: AttributeError and TypeError, of cells that are none
-        result.remarks.insert(0, f"it cannot be graded: {error!r}")
-        return result
-    result.cells = cells
     files = beside(submission, path)
-    provided = PROVIDED if HELPERS in files else [*PROVIDED, HELPERS]
-    box = Box(files, provided, limits)
-    try:
-        run(result, box, limits, n_epochs)
-    finally:
-        box.remove()
+    run(result, files, limits, n_epochs)
     if HELPERS in files:
         result.helpers = files[HELPERS].read_text("utf-8-sig", errors="replace")
         test_helpers(result, files, limits)
@@ -110,15 +101,16 @@ def beside(submission, notebook):
     return files
 
 
-def run(result, box, limits, n_epochs):
+def run(result, files, limits, n_epochs):
     """Run the cells, as long as there is a kernel, and note the checks that pass."""
+    code = [cell for cell in result.cells if cell.cell_type == "code"]
+    for cell in code:
+        cell.outputs, cell.execution_count = [], None
     try:
-        session = Session(result.cells, box, limits, n_epochs)
-        code = [cell for cell in result.cells if cell.cell_type == "code"]
-        for cell in code:
-            cell.outputs, cell.execution_count = [], None
-        with session.running():
-            session.begin()
+        with (
+            Box(files, PROVIDED if HELPERS in files else [*PROVIDED, HELPERS], limits) as box,
+            Session(result.cells, box, limits, n_epochs).running() as session,
+        ):
             for cell in code:
                 try:
                     run_cell(session, cell)
@@ -126,18 +118,15 @@ def run(result, box, limits, n_epochs):
                 except CellFailed as error:
                     if not cell.id.startswith("edited-"):
                         result.messages[cell.id] = str(error)
+        return
     except KernelEnded as error:
         result.messages[error.id] = str(error)
-        rest = f"not run, since the kernel ended in {error.id}"
-        result.messages |= {id: rest for id in POINTS if not_judged(id, result)}
         result.passed.discard(error.id)
+        rest = f"not run, since the kernel ended in {error.id}"
     except Exception as error:  # seen: RuntimeError (no answer), OSError (no bwrap, no disk)
         rest = f"no verdict: {error}"
-        result.messages |= {id: rest for id in POINTS if not_judged(id, result)}
-
-
-def not_judged(id, result):
-    return id not in result.passed and id not in result.messages
+    judged = result.passed | {*result.messages}
+    result.messages |= {id: rest for id in POINTS if id not in judged}
 
 
 def run_cell(session, cell):
@@ -158,12 +147,9 @@ def run_cell(session, cell):
 
 def test_helpers(result, files, limits):
     """Run the project's tests of densities and samplers on the student's helpers, in a new box."""
-    box = Box(files, PROVIDED, limits)
-    try:
+    with Box(files, PROVIDED, limits) as box:
         tests = [shutil.copy(test, box.folder) for test in ROOT.glob("tests/helpers/test_*.py")]
         arguments = ["-c", TESTS_OF_HELPERS, box.work, box.folder, *tests]
         result.tests = box.run(*arguments, seconds=limits.helpers) or [""]
-    finally:
-        box.remove()
     if "passed" not in result.tests[-1] or "failed" in result.tests[-1]:
         result.remarks.append(f"the tests of {HELPERS}: {result.tests[-1]}")

@@ -1,18 +1,17 @@
 """Whose work it is: the submissions in what an instructor downloads from Moodle, Canvas or mail.
 
 Links are not followed, and nothing that was handed in is run or imported here: files are only read.
-Folders and .zip files are treated alike, as files by their paths.
+A .zip is unpacked, and is then a folder like others.
 """
 
 import os
 import re
-import shutil
 import stat
 import tempfile
 import zipfile
 from dataclasses import dataclass, field
 from hashlib import sha256
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from instructor.grading.limits import FILE_SIZE, MB, UNPACKED_SIZE
@@ -27,7 +26,6 @@ PLATFORMS = [
     re.compile(r"(?P<student>[^_]+(?:_LATE)?_\d+)_\d+_(?P<file>.+)", re.S),
 ]
 PASSED_OVER = {"__MACOSX", "__pycache__", "site-packages", "Thumbs.db", "desktop.ini"}
-ITSELF = PurePosixPath(".")  # the path of an entry that is a file, not a folder
 
 
 @dataclass
@@ -40,9 +38,7 @@ class Submission:
 
     def copies_of(self, name):
         """The paths of the files called `name`, or else of those called like a copy of it."""
-        stem, suffix = name.split(".")
-        alike = [p for p in self.files if re.fullmatch(rf"{stem}{COPY}\.{suffix}", p.name, re.I)]
-        return [path for path in alike if path.name == name] or alike
+        return copies_of(name, self.files)
 
     def notebooks(self):
         return self.copies_of(NOTEBOOK) or [p for p in self.files if p.suffix == ".ipynb"]
@@ -57,6 +53,12 @@ class Submission:
         return digest.hexdigest()
 
 
+def copies_of(name, paths):
+    stem, suffix = name.split(".")
+    alike = [p for p in paths if re.fullmatch(rf"{stem}{COPY}\.{suffix}", p.name, re.I)]
+    return [path for path in alike if path.name == name] or alike
+
+
 def read_submissions(arguments, scratch, grades):
     """All submissions in folders, notebooks and .zip files, and what else is there.
 
@@ -66,46 +68,42 @@ def read_submissions(arguments, scratch, grades):
     """
     submissions, others = {}, []
     for argument in arguments:
-        if argument.is_dir():
-            entries = entries_of(argument)
-            if is_one_students(entries):
-                entries = {argument.resolve().name: files_below(argument)}
-        elif argument.is_file():
-            entries = {argument.name: {ITSELF: argument.resolve()}}
-        else:
+        if not argument.exists():
             raise FileNotFoundError(f"{argument} is not there.")
-        for name, files in entries.items():
-            if (argument / name).absolute() != grades:
-                add(submissions, others, name, files, str(argument.resolve()), scratch)
+        argument = argument.resolve()
+        entries = entries_of(argument) if argument.is_dir() else []
+        is_one_students = copies_of(NOTEBOOK, entries) and len(with_notebook(entries)) == 1
+        for entry in [argument] if argument.is_file() or is_one_students else entries:
+            if entry != grades:
+                add(submissions, others, entry, scratch)
     for submission in submissions.values():
         unpack_within(submission, scratch)
     return with_file_names(submissions.values()), others
 
 
-def add(submissions, others, name, files, place, scratch):
-    """Add an entry of a folder or .zip file to its student's submission, or to the others."""
-    student, own_name = owner_of(name)
-    is_file = files and ITSELF in files
-    if is_file and name.endswith(".zip"):
-        stem = student or name.removesuffix(".zip")
-        submission = Submission(shown(stem))
-        submissions[place, stem, "zip"] = submission
-        if unpack_into(submission, name, files[ITSELF], scratch):
-            if entries := several_students(submission.files):
-                del submissions[place, stem, "zip"]
-                for entry, inside in entries.items():
-                    add(submissions, others, entry, inside, f"{place}/{name}", scratch)
+def add(submissions, others, entry, scratch):
+    """Add a folder or file to its student's submission, or its name to the others."""
+    student, own_name = owner_of(entry.name)
+    name, files, problem = entry.stem, {PurePosixPath(own_name or entry.name): entry}, ""
+    if is_folder(entry):
+        name, files = entry.name, files_below(entry)
+    elif not is_file(entry) or not (student or entry.suffix in (".ipynb", ".zip")):
+        others.append(shown(entry.name))
         return
-    if is_file and student:
-        files = {PurePosixPath(own_name): files[ITSELF]}
-    elif is_file and name.endswith(".ipynb"):
-        student, place = name.removesuffix(".ipynb"), f"{place} notebook"
-        files = {PurePosixPath(name): files[ITSELF]}
-    elif is_file or files is None:
-        others.append(shown(name))
-        return
-    key = student if owner_of(name)[0] else (place, student or name)
-    submissions.setdefault(key, Submission(shown(student or name))).files.update(files)
+    elif entry.suffix == ".zip":
+        files = {}
+        try:
+            folder = unpacked(entry, scratch)
+            for inside in (students := several_students(folder)):
+                add(submissions, others, inside, scratch)
+            if students:
+                return
+            files = files_below(folder)
+        except ValueError as error:
+            problem = str(error)
+    submission = submissions.setdefault(student or entry, Submission(shown(student or name)))
+    submission.files |= files
+    submission.problem = submission.problem or problem
 
 
 def owner_of(name):
@@ -119,93 +117,73 @@ def owner_of(name):
 # Folders and .zip files --------------------------------------------------------------------------
 
 
-def is_passed_over(name):
-    return name.startswith((".", "~$")) or name in PASSED_OVER
+def is_file(path):
+    return stat.S_ISREG(path.lstat().st_mode)
+
+
+def is_folder(path):
+    return stat.S_ISDIR(path.lstat().st_mode)
+
+
+def entries_of(folder):
+    """What lies in a folder, but hidden files and what systems and tools leave there."""
+    names = [name for name in os.listdir(folder) if not name.startswith((".", "~$"))]
+    return [folder / name for name in sorted(names) if name not in PASSED_OVER]
 
 
 def files_below(folder):
     """The regular files below a folder, by their paths in it."""
-    files = {}
-    for parent, folders, names in os.walk(folder):  # which does not follow links
-        folders[:] = sorted(name for name in folders if not is_passed_over(name))
-        for name in sorted(name for name in names if not is_passed_over(name)):
-            file = folder / parent / name
-            if stat.S_ISREG(file.lstat().st_mode):
-                files[PurePosixPath(file.relative_to(folder))] = file
+    files, folders = {}, [folder]
+    for place in folders:
+        entries = entries_of(place)
+        files |= {PurePosixPath(e.relative_to(folder)): e for e in entries if is_file(e)}
+        folders += filter(is_folder, entries)
     return files
 
 
-def entries_of(folder):
-    """The files of each entry of a folder, by its name; None for a link, a pipe or a socket."""
-    entries = by_entry(files_below(folder))
-    for entry in os.scandir(folder):
-        if entry.name not in entries and not is_passed_over(entry.name):
-            entries[entry.name] = {} if entry.is_dir(follow_symlinks=False) else None
-    return dict(sorted(entries.items()))
-
-
-def by_entry(files):
-    """Files by the first part of their paths, and then by the rest."""
-    entries = {}
-    for path, file in files.items():
-        entries.setdefault(path.parts[0], {})[PurePosixPath(*path.parts[1:])] = file
-    return entries
-
-
-def is_one_students(entries):
-    """Whether a folder is one student's work, not a class: the two files, no other notebook."""
-    root = Submission("", {PurePosixPath(n): None for n, f in entries.items() if f and ITSELF in f})
-    n_notebooks = len(with_notebook(entries))
-    is_work = root.copies_of(NOTEBOOK) and n_notebooks == 1
-    return bool(is_work or (root.copies_of(HELPERS) and not n_notebooks))
-
-
-def several_students(files):
-    """The entries of a .zip, or of its one folder, if they are several students'; else None."""
-    entries = by_entry(files)
-    if len(entries) == 1 and ITSELF not in (inside := [*entries.values()][0]):
-        entries = entries if owner_of([*entries][0])[0] else by_entry(inside)
-    root = Submission("", {PurePosixPath(n): None for n, f in entries.items() if ITSELF in f})
-    are_several = len(with_notebook(entries)) > 1 and not root.copies_of(NOTEBOOK)
-    return entries if are_several or any(owner_of(name)[0] for name in entries) else None
-
-
 def with_notebook(entries):
-    paths = {name: [PurePosixPath(name) / path for path in f or {}] for name, f in entries.items()}
-    return [n for n, inside in paths.items() if any(p.suffix == ".ipynb" for p in inside)]
+    """Those of the entries of a folder that are a notebook, or have one below them."""
+    inside = {e: files_below(e) if is_folder(e) else [e] * is_file(e) for e in entries}
+    return [e for e in entries if any(path.suffix == ".ipynb" for path in inside[e])]
 
 
-def unpack_into(submission, name, file, scratch):
-    """Add a .zip's files to the submission, or its problem; whether it could be unpacked.
+def several_students(folder):
+    """The entries of an unpacked .zip, or of its one folder, if they are several students'."""
+    entries = entries_of(folder)
+    if len(entries) == 1 and is_folder(entries[0]) and not owner_of(entries[0].name)[0]:
+        entries = entries_of(entries[0])
+    are_several = len(with_notebook(entries)) > 1 and not copies_of(NOTEBOOK, entries)
+    return entries if are_several or any(owner_of(entry.name)[0] for entry in entries) else []
 
-    Each file is unpacked under a number; links, and paths that lead out, are passed over.
+
+def unpacked(file, scratch):
+    """The new folder into which a .zip is unpacked: nothing outside it is written, and no link.
+
+    Raises: ValueError for one that holds too much, or cannot be unpacked.
     """
-    folder, size = scratch / tempfile.mkdtemp(dir=scratch), 0
+    folder = Path(tempfile.mkdtemp(dir=scratch))
     try:
         with zipfile.ZipFile(file) as archive:
-            for number, entry in enumerate(archive.infolist()):
-                path = PurePosixPath(entry.filename.replace("\\", "/"))
-                is_link = stat.S_ISLNK(entry.external_attr >> 16)
-                leads_out = path.is_absolute() or ".." in path.parts
-                if entry.is_dir() or is_link or leads_out or any(map(is_passed_over, path.parts)):
-                    continue
-                size += entry.file_size  # no more than this is read, whatever the file holds
-                if size > UNPACKED_SIZE:
-                    raise ValueError(f"it holds more than {UNPACKED_SIZE // MB} MB")
-                with archive.open(entry) as source, open(folder / str(number), "wb") as target:
-                    shutil.copyfileobj(source, target)
-                submission.files[path] = folder / str(number)
-        return True
+            entries = [e for e in archive.infolist() if not stat.S_ISLNK(e.external_attr >> 16)]
+            # zipfile reads no more than these sizes, whatever the file holds.
+            if sum(entry.file_size for entry in entries) > UNPACKED_SIZE:
+                raise ValueError(f"it holds more than {UNPACKED_SIZE // MB} MB")
+            for entry in entries:
+                entry.filename = entry.filename.replace("\\", "/")
+            archive.extractall(folder, entries)
+        return folder
     except Exception as error:  # seen: BadZipFile, RuntimeError (encrypted), zlib.error, OSError
-        submission.problem = f"{name}: {error}"
-        return False
+        raise ValueError(f"{file.name}: {error}") from None
 
 
 def unpack_within(submission, scratch):
     """Unpack the .zip files of a student who handed in no notebook beside them."""
     zips = [path for path in submission.files if path.suffix == ".zip"]
     for path in zips if not submission.notebooks() else []:
-        unpack_into(submission, path.name, submission.files.pop(path), scratch)
+        try:
+            submission.files |= files_below(unpacked(submission.files.pop(path), scratch))
+        except ValueError as error:
+            submission.problem = str(error)
 
 
 # Names -------------------------------------------------------------------------------------------

@@ -105,7 +105,10 @@ class Box:
             output.seek(max(0, output.tell() - 10_000))
             return output.read().decode(errors="replace").splitlines()
 
-    def remove(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -1,11 +1,8 @@
-"""Runs in the student's kernel, as text: makes `checks` anew, and says what the checks rest on.
+"""Runs as text in the student's kernel: makes `checks` anew, and lists what they rest on.
 
 Before the first cell and around each check, the functions of the checks, of Python, of PyTorch and
 of the shell are listed with their identities. Where one differs later, somebody has replaced it:
 the student, or the library itself, which is no forgery (torch.compile wraps Module.__init__).
-
-Given: `notebook`, the student's namespace; `known`, the ids of all that was there before the first
-cell; `suspects`, the names that differ. The answer: the list, and who of the suspects is cleared.
 """
 
 import builtins
@@ -58,20 +55,22 @@ def identity(value, is_own):
     return [[id(part), id(getattr(part, "__code__", None))] for part in parts]
 
 
-def is_the_librarys(value):
-    """Whether a library put this there: its class, or a new function that its own files define."""
+def is_the_librarys(value, known):
+    """Whether a library put this there: its class, or a new function that its own files define.
+
+    known: the ids of all that was there before the first cell; a function of these was moved.
+    """
     if inspect.isclass(value):
-        return id(value) in known  # noqa: F821
-    if not isinstance(value, FunctionType) or id(value) in known:  # noqa: F821
-        return False  # a function that stood elsewhere was moved here
+        return id(value) in known
+    if not isinstance(value, FunctionType) or id(value) in known:
+        return False
     file = Path(value.__code__.co_filename)
     if not any(file.is_relative_to(prefix) for prefix in (sys.prefix, sys.base_prefix)):
         return False
     contents = [cell.cell_contents for cell in value.__closure__ or ()]
+    inner = [part for part in contents if isinstance(part, FunctionType) and id(part) not in known]
     return value.__code__ in codes_in(compile(file.read_text(), file, "exec")) and all(
-        is_the_librarys(part) or id(part) in known  # noqa: F821
-        for part in contents
-        if isinstance(part, FunctionType)
+        is_the_librarys(part, known) for part in inner
     )
 
 
@@ -83,8 +82,19 @@ def codes_in(code):
             yield from codes_in(constant)
 
 
-notebook["checks"] = sys.modules["vae_checks"].Checks(notebook)  # noqa: F821
-found = {name: (value, is_own) for name, is_own, value in what_checks_rest_on()}
-listed = {name: identity(*pair) for name, pair in found.items()}
-cleared = [n for n in suspects if n in found and is_the_librarys(found[n][0])]  # noqa: F821
-answer = json.dumps([listed, cleared])
+def make_checks(notebook, before):
+    """Make `checks` in the student's namespace; what differs from before, as JSON.
+
+    before: the same answer, from before the first cell; empty at that time.
+    """
+    notebook["checks"] = sys.modules["vae_checks"].Checks(notebook)
+    found = {name: (value, is_own) for name, is_own, value in what_checks_rest_on()}
+    now = {name: identity(*pair) for name, pair in found.items()}
+    changed = [name for name in {**before, **now} if now.get(name) != before.get(name)]
+    if before:
+        known = {
+            id for parts in before.values() if isinstance(parts, list) for id in sum(parts, [])
+        }
+        librarys = {n for n in changed if n in found and is_the_librarys(found[n][0], known)}
+        changed = [name for name in changed if name not in librarys]
+    return json.dumps({name: now.get(name) for name in changed})
