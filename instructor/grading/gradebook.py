@@ -36,10 +36,10 @@ def grade_class(arguments, folder, processes, part="1/1", regrade=False, limits=
     Raises: ValueError for a wrong part or setting, FileNotFoundError for an argument.
     """
     first, step = part_of(part)
-    book = GradeBook(folder.absolute(), settings(processes), limits)
+    book = GradeBook(folder.resolve(), settings(processes), limits)
     (book.folder / "rows").mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="vae-") as scratch:
-        submissions, book.others = read_submissions(arguments, Path(scratch), book.folder)
+    with tempfile.TemporaryDirectory(prefix="vae-", ignore_cleanup_errors=True) as book.scratch:
+        submissions, book.others = read_submissions(arguments, Path(book.scratch), book.folder)
         own = list(submissions.items())[first - 1 :: step]
         to_do = [item for item in own if regrade or not book.is_up_to_date(*item)]
         print(f"{len(own)} students, {len(to_do)} to be graded with {book.said_settings()}")
@@ -115,17 +115,19 @@ def grade_apart(book, name, submission):
 def grade_here(book, name, submission):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C only the command is told, and it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends its students, which clean up
+    tempfile.tempdir = book.scratch  # which goes in the end, however this process ends
     result = grade(submission, int(book.settings["VAE_EPOCHS"]), book.limits)
     book.write_row(name, submission, result)
 
 
 @dataclass
 class GradeBook:
-    """The folder of the grade book, the settings that rows are made with, and a class's others."""
+    """The folder of the grade book, and what a run of the command has to do with it."""
 
     folder: Path
     settings: dict
     limits: Limits
+    scratch: str = ""  # a folder that is removed when the command ends
     others: list = ()
     is_stopped: bool = False
 
