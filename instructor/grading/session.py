@@ -100,6 +100,8 @@ class Session(NotebookClient):
             if cell.id != TRAINING:
                 self.seconds_left -= time.monotonic() - started
         reply = self.reply["content"] if self.reply else {"status": "ok"}  # for an empty cell
+        if reply.get("ename") == TIMEOUT["ename"]:
+            self.require_end(cell)
         if any(payload.get("source") == "ask_exit" for payload in reply.get("payload", [])):
             raise KernelEnded(cell.id, "it ended the kernel")
         if reply["status"] != "ok":
@@ -123,14 +125,17 @@ class Session(NotebookClient):
     def message_of(self, reply, cell):
         """What an error says, in one text: a check's diagnosis as it is, others with their type."""
         if reply["ename"] == TIMEOUT["ename"]:
-            try:
-                self.ask("None")
-            except RuntimeError:
-                self.stop(f"{cell.id} could not be interrupted")
             return f"Timeout of {self.seconds_for(cell):g} seconds exceeded"
         if reply["ename"] in ("CheckFailed", "AssertionError"):
             return reply["evalue"]
         return f"{reply['ename']}: {reply['evalue']}"
+
+    def require_end(self, cell):
+        """Stop the kernel if a cell does not end though nbclient has interrupted it."""
+        try:
+            self.ask("None")
+        except RuntimeError:
+            self.stop(f"{cell.id} could not be interrupted")
 
     # Checks --------------------------------------------------------------------------------------
 
