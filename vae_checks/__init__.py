@@ -8,7 +8,7 @@ correct, and where something is not it raises an AssertionError that says what w
 expected, and what the mistake may be. `checks.elbo??` shows how a check works.
 """
 
-from . import densities, model, networks, objective, pictures, samplers, training
+from . import densities, networks, objective, pictures, samplers, training
 from .checking import check
 from .notebook import Notebook
 
@@ -24,11 +24,11 @@ class Checks:
     bernoulli = check(densities.bernoulli)
     gaussian = check(densities.gaussian)
     samplers = check(samplers.samplers)
-    log_prior = check(model.log_prior)
+    log_prior = check(densities.log_prior)
     decoder = check(networks.decoder)
-    log_likelihood = check(model.log_likelihood)
-    joint = check(model.joint)
-    log_q = check(model.log_q)
+    log_likelihood = check(densities.log_likelihood)
+    joint = check(densities.joint)
+    log_q = check(densities.log_q)
     encoder = check(networks.encoder)
     elbo = check(objective.elbo)
     gradients = check(objective.gradients)

@@ -4,6 +4,7 @@ import functools
 import math
 import traceback
 from pathlib import Path
+from types import TracebackType
 
 import torch
 
@@ -45,15 +46,13 @@ def check(function):
 
 
 def students_part(trace):
-    """The traceback without the frames of this package; whole if there are no others."""
-    here, whole, rest = Path(__file__).parent, trace, []
-    while trace:
-        if Path(trace.tb_frame.f_code.co_filename).parent != here:
-            rest.append(trace)
-        trace = trace.tb_next
-    for frame, following in zip(rest, [*rest[1:], None]):
-        frame.tb_next = following
-    return rest[0] if rest else whole
+    """The traceback without the frames of this package; None if there are no others."""
+    if trace is None:
+        return None
+    rest, file = students_part(trace.tb_next), trace.tb_frame.f_code.co_filename
+    if Path(file).parent == Path(__file__).parent:
+        return rest
+    return TracebackType(rest, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
 
 
 def is_blank(value):
@@ -80,55 +79,43 @@ def require_shape(name, got, shape, question=""):
     require(got.shape == torch.Size(shape), f"{name}: {shapes}. {question}")
 
 
-def require_values(name, got, exact, mistakes={}, otherwise=""):
+def require_same(name, got, exact, mistakes={}, otherwise="", tolerance=1e-4):
     """Compare with the exact values; where they differ, ask about the mistake that explains it.
 
     mistakes: a question about each mistake, with the values that it leads to.
     """
-    require_shape(name, got, exact.shape, SUMMED)
+    mistakes = {"Does it have the wrong sign?": -exact, **mistakes}
     worst = (got - exact).abs().nan_to_num(math.inf, math.inf).argmax()
     values = f"got {got.flatten()[worst]:.6g}, expected {exact.flatten()[worst]:.6g}"
-    if not same(got, exact):
-        question = explanation(got, exact, mistakes) or otherwise
-        raise CheckFailed(f"{name}: {values}. {question}".strip())
-    print(f"ok: {name} has the correct values")
+    question = explanation(got, mistakes, otherwise, tolerance)
+    require(same(got, exact, tolerance), f"{name}: {values}. {question}")
 
 
-def explanation(got, exact, mistakes):
-    """The question about the mistake that explains all of the values, or an empty text."""
-    for question, values in {"Does it have the wrong sign?": -exact, **mistakes}.items():
-        if same(got, values):
-            return question
+def explanation(got, mistakes, otherwise, tolerance):
+    """The question about the mistake that explains all of the values."""
     if not torch.isfinite(got).all():
-        return "Does it overflow, or take the logarithm of zero or of a negative number?"
-    difference, ratio = (got - exact).double(), (got / exact).double()
-    if same(difference, difference.mean().expand_as(got)):
-        n = abs(difference.mean().item()) / HALF_LOG_2PI
-        if abs(n - 1) < 1e-3:
-            return "The difference is 1/2 log(2 pi): did you leave out the normalizing constant?"
-        return f"The difference is {n:.4g} times 1/2 log(2 pi) everywhere: is a constant wrong?"
-    if same(ratio, ratio.mean().expand_as(got)):
-        return f"It is {ratio.mean():.4g} times as large everywhere: is a factor wrong?"
-    return ""
+        otherwise = "Does it overflow, or take the logarithm of zero or of a negative number?"
+    explained = (q for q, values in mistakes.items() if same(got, values, tolerance))
+    return next(explained, otherwise)
 
 
-def require_gradients(name, got, exact, **arguments):
-    """Compare the gradients with respect to the arguments with those of the exact values."""
+def require_function(name, got, exact, mistakes, otherwise="", **arguments):
+    """Compare the values, then the gradients with respect to the arguments."""
+    require_values(name, got, exact, mistakes, otherwise)
     cut = "Is it cut off by detach, no_grad or item?"
     require(got.requires_grad, f"{name}: the values are correct, but have no gradient. {cut}")
     for argument, at in arguments.items():
         found, expected = (gradients_of(v.sum(), [at])[0] for v in (got, exact))
-        worst = (found - expected).abs().nan_to_num(math.inf).argmax()
-        place, slope, right = (t.flatten()[worst].item() for t in (at, found, expected))
-        question = f"Is {argument} detached or clamped there?"
-        if math.isnan(slope):
-            question = "Does torch.where, or a factor 0, meet an infinite derivative there?"
-        require(
-            same(found, expected),
-            f"{name}: the values are correct, but at {argument} = {place:.4g} the gradient with "
-            f"respect to {argument} is {slope:.4g}, expected {right:.4g}. {question}",
-        )
+        place = at.flatten()[(found - expected).abs().nan_to_num(math.inf).argmax()]
+        what = f"{name}: the gradient with respect to {argument} at {argument} = {place:.4g}"
+        require_same(what, found, expected, {}, f"Is {argument} detached or clamped there?")
     print(f"ok: its gradient with respect to {', '.join(arguments)} is correct")
+
+
+def require_values(name, got, exact, mistakes={}, otherwise=""):
+    require_shape(name, got, exact.shape, SUMMED)
+    require_same(name, got, exact, mistakes, otherwise)
+    print(f"ok: {name} has the correct values")
 
 
 def gradients_of(value, variables):

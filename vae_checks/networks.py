@@ -1,59 +1,60 @@
 """The two networks: whether they have the layers that the text asks for, and copies to try."""
 
 import copy
-import inspect
 import math
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from .checking import CheckFailed, Ddata, Dh, Dz, gradients_of, require, require_shape, same
+from .checking import (
+    CheckFailed,
+    Ddata,
+    Dh,
+    Dz,
+    gradients_of,
+    require,
+    require_same,
+    require_shape,
+    same,
+)
 from .library import NoLibraryProbability
 from .reference import require_last_dimension
 
 SIZES = {"decoder": (Dz, Ddata), "encoder": (Ddata, 2 * Dz)}
 OUTPUTS = {"decoder": ["decoder(z)"], "encoder": ["q_mean", "q_log_std"]}
+ACTIVATIONS = {
+    "ReLU": torch.relu,
+    "a sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "exp": torch.exp,
+    "softplus": nn.functional.softplus,
+    "nothing": lambda v: v,
+}
 
 
 # Copies with other weights, for the checks of what is built on the networks ---------------------
 
 
-class OwnNetwork(nn.Module):
-    """The network that the text asks for, in place of one that nothing can be built on."""
+class OwnNetwork(nn.Sequential):
+    """The network that the text asks for, in place of one that does not pass its own check."""
 
     def __init__(self, n_in, n_out):
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(n_in, Dh), nn.Tanh(), nn.Linear(Dh, n_out))
-        self.is_encoder = n_in == Ddata
+        super().__init__(nn.Linear(n_in, Dh), nn.Tanh(), nn.Linear(Dh, n_out))
 
     def forward(self, v):
-        return self.layers(v).chunk(2, dim=-1) if self.is_encoder else self.layers(v)
+        outputs = super().forward(v)
+        return outputs if outputs.shape[-1] == Ddata else outputs.chunk(2, dim=-1)
 
 
-@torch.enable_grad()
 def like_the_students(notebook, name):
     """A copy of the student's network, or one of our own where theirs is not fit to build on."""
-    network, (n_in, n_out) = notebook.namespace.get(name), SIZES[name]
-    v = notebook.numbers(3, n_in, seed=1050).float()
+    network = notebook.namespace.get(name)
     try:
-        copy_of_it = copied(network).requires_grad_()
-        outputs, again = (values_of(copy_of_it(v)) for _ in range(2))
-        alone = values_of(copy_of_it(v[:1]))
-        is_function = same(outputs, again) and same(outputs[:1], alone)
-        has_parameters = any(p.numel() for p in copy_of_it.parameters())
-        is_pair = name == "decoder" or len(copy_of_it(v)) == 2
-        if outputs.shape == (3, n_out) and outputs.requires_grad and is_function:
-            if has_parameters and is_pair:
-                return copy_of_it
+        tanh_layers(network, name)
+        return copied(network).requires_grad_()
     except Exception:  # whatever a student's network raises; the network's own check shows it
-        pass
-    return OwnNetwork(n_in, n_out).to(notebook.DEVICE)
-
-
-def values_of(outputs):
-    """The outputs of a network as one tensor, (B, n_out)."""
-    return outputs if torch.is_tensor(outputs) else torch.cat([*outputs], dim=-1)
+        return OwnNetwork(*SIZES[name]).to(notebook.DEVICE)
 
 
 def copied(network):
@@ -71,35 +72,34 @@ def kind(p, n_in):
     return f"{layer} {'weights' if p.numel() > max(p.shape) else 'bias'}"
 
 
-def other_weights(notebook, name, seed, inputs=1.0, outputs=1.0, seen=None):
-    """A network like the student's with random weights, which notes in `seen` what it is given.
-
-    inputs, outputs: the scales of the weights of the hidden layer and of the last one.
-    """
-    network, n_in = like_the_students(notebook, name), SIZES[name][0]
+def randomize(network, name, seed, inputs=1.0, outputs=1.0):
+    """Give a network random weights, with these scales for the hidden layer and the last one."""
+    n_in, _ = SIZES[name]
     scales = {
         "hidden weights": inputs * math.sqrt(Dz / n_in),
         "hidden bias": 1.0,
         "last weights": 0.7 * outputs / math.sqrt(Dh),
         "last bias": 0.7 * outputs,
     }
-    random = notebook.numbers(10_007, seed=seed, dtype=torch.float32)
     for i, p in enumerate(network.parameters()):
-        repeated = random.roll(101 * i).repeat(p.numel() // len(random) + 1)
-        p.data = repeated[: p.numel()].reshape(p.shape) * scales[kind(p, n_in)]
-    note_inputs(network, name, [] if seen is None else seen)
-    return network
+        noise = torch.Generator(p.device).manual_seed(1000 * seed + i)
+        p.data.normal_(0, scales[kind(p, n_in)], generator=noise)
 
 
-def note_inputs(network, name, seen):
-    """Let the network, and its parts where they are called by themselves, note its inputs."""
-    n_in, running = SIZES[name][0], []
+def other_weights(notebook, name, seed, inputs=1.0, outputs=1.0, seen=None):
+    """A network like the student's with random weights, which notes in `seen` what it is given.
+
+    Its parts note it, too, where they are called by themselves.
+    """
+    network, running = like_the_students(notebook, name), []
+    n_in, _ = SIZES[name]
+    randomize(network, name, notebook.SEED + seed, inputs, outputs)
 
     def noting(module, forward):
         def noting_forward(v, *rest, **named):
             if module is network:
                 require_last_dimension(name, v, n_in)
-            if not running and v.shape[-1:] == (n_in,):
+            if seen is not None and not running and v.shape[-1:] == (n_in,):
                 seen.append(v)
             running.append(module)
             try:
@@ -111,6 +111,7 @@ def note_inputs(network, name, seen):
 
     for module in network.modules():
         module.forward = noting(module, module.forward)
+    return network
 
 
 # The networks' own checks -----------------------------------------------------------------------
@@ -118,43 +119,40 @@ def note_inputs(network, name, seen):
 
 def decoder(notebook):
     """The decoder's shapes, and its layers by what they do with random weights."""
-    require_network(notebook, "decoder", notebook.numbers(7, Dz, seed=1049).float())
+    require_network(notebook, "decoder")
 
 
 def encoder(notebook):
     """The encoder's pair of outputs, and its layers by what they do with random weights."""
-    require_network(notebook, "encoder", notebook.binarized_mnist[:7])
+    require_network(notebook, "encoder")
 
 
-def require_network(notebook, name, v):
+def require_network(notebook, name):
     network, (n_in, n_out) = getattr(notebook, name), SIZES[name]
-    what = "a class: make an object of it" if inspect.isclass(network) else "none"
-    require(
-        isinstance(network, nn.Module),
-        f"{name} must be a module (an nn.Sequential, or an object of a class derived from "
-        f"nn.Module), so that {name}.parameters() can go to the optimizer; it is {what}.",
-    )
-    frozen = f"{name}: requires_grad is off, and it cannot be trained. Did you freeze it?"
-    require(all(p.requires_grad for p in network.parameters()), frozen)
-    network = getattr(network, "_orig_mod", network)  # of one that was compiled
+    module = "a module, as nn.Sequential(...) or an object of a class derived from nn.Module"
+    require(isinstance(network, nn.Module), f"{name} must be {module}.")
     with NoLibraryProbability(name):
-        outputs = network(v)
-        if name == "decoder":
-            outputs = [outputs]
-        elif not (isinstance(outputs, tuple | list) and len(outputs) == 2):
-            got = f"a {type(outputs).__name__}" if outputs is not None else "None"
-            raise CheckFailed(
-                f"encoder(x): got {got}, expected the pair q_mean, q_log_std. Does forward end in "
-                "return q_mean, q_log_std, or is it not written yet?"
-            )
-        for output_name, output in zip(OUTPUTS[name], outputs):
-            shape = (7, n_out // len(outputs))
-            require_shape(output_name, output, shape, "Is it split along the wrong dimension?")
-            cut = f"{output_name}: got no gradient. Is it cut off by detach or no_grad?"
-            require(output.requires_grad, cut)
+        outputs_of(getattr(network, "_orig_mod", network), name, notebook.pixels(7, 1049)[:, :n_in])
         print(f"ok: {' and '.join(OUTPUTS[name])} can be differentiated")
         tanh_layers(network, name)
     print(f"ok: {name} has {n_in} inputs, {Dh} tanh units and {n_out} outputs linear in them")
+
+
+def outputs_of(network, name, v):
+    """The outputs of a network as one tensor, (B, n_out), which must have a gradient."""
+    outputs = network(v)
+    if name == "decoder":
+        outputs = [outputs]
+    elif not (isinstance(outputs, tuple | list) and len(outputs) == 2):
+        pair = "expected the pair q_mean, q_log_std. Does forward end in return q_mean, q_log_std"
+        got = type(outputs).__name__
+        raise CheckFailed(f"encoder(x): got a {got}, {pair}, or is it not written yet?")
+    for output_name, output in zip(OUTPUTS[name], outputs):
+        shape = len(v), SIZES[name][1] // len(outputs)
+        require_shape(output_name, output, shape, "Is it split along the wrong dimension?")
+        cut = f"{output_name}: got no gradient. Is it frozen, or cut off by detach or no_grad?"
+        require(output.requires_grad, cut)
+    return torch.cat([*outputs], dim=1)
 
 
 class Layers(NamedTuple):
@@ -164,6 +162,18 @@ class Layers(NamedTuple):
     b1: torch.Tensor
     w2: torch.Tensor
     b2: torch.Tensor
+
+    def __call__(self, v, activation=torch.tanh):
+        return activation(v @ self.w1.T + self.b1) @ self.w2.T + self.b2
+
+    def given(self, shift, factor):
+        """The layers that give the same for v as these for shift + factor * v."""
+        return self._replace(w1=self.w1 * factor, b1=self.b1 + self.w1 @ shift)
+
+    def then(self, order, factor, shift):
+        """The layers whose outputs are shift + factor * outputs[order] of these."""
+        w2, b2 = factor[:, None] * self.w2[order], factor * self.b2[order] + shift
+        return self._replace(w2=w2, b2=b2)
 
 
 def layers_of(parameters, name, tensors=None):
@@ -180,9 +190,10 @@ def layers_of(parameters, name, tensors=None):
         t = t.squeeze()
         n_columns = n_in if n_in in p.shape else Dh  # nn.Linear's; by hand they may be the rows
         parts[kind(p, n_in)].append(t.T if t.dim() == 2 and t.shape[1] != n_columns else t)
-    layers = Layers(*(torch.cat(part) if part else torch.empty(0) for part in parts.values()))
-    shapes = [(Dh, n_in), (Dh,), (n_out, Dh), (n_out,)]
-    require([t.shape for t in layers] == shapes, f"{name}: its parameters do not make two layers.")
+    two = f"{name}: its parameters do not make two layers with biases."
+    require(all(parts.values()), two)
+    layers = Layers(*map(torch.cat, parts.values()))
+    require([*map(len, layers)] == [Dh, Dh, n_out, n_out], two)
     return layers
 
 
@@ -190,111 +201,72 @@ def layers_of(parameters, name, tensors=None):
 def tanh_layers(network, name):
     """The layers of a network with one hidden layer of 500 tanh units and nothing after the last.
 
-    Parameters are told apart by their shapes; what the network does with them is found from its
-    outputs and gradients for random ones. It may do something fixed and affine with each number
-    before the first layer and after the last, as to map pixels to -1 and 1 or to halve a log
-    variance: that is worked into the layers that are returned.
+    It is compared, values and gradients, with W2 tanh(W1 v + b1) + b2 for random parameters, which
+    are told apart by their shapes. It may do something fixed and affine with each number before the
+    first layer and after the last, as to map pixels to -1 and 1 or to halve a log variance: that is
+    worked into the layers that are returned.
     name: decoder or encoder. Raises: CheckFailed, which says what is different.
     """
-    n_in, _ = SIZES[name]
-    w1, b1, w2, b2 = (t.detach().float() for t in layers_of([*network.parameters()], name))
-    network = copied(network).float()
-    parameters = [*network.parameters()]
-    noise = torch.Generator(w1.device).manual_seed(1051)
-    inputs = torch.randn(6, n_in, generator=noise, device=w1.device)
-    inputs[0], inputs[1] = 0, 1
-    for p in parameters:
-        scale = {"hidden weights": 1 / math.sqrt(n_in), "last weights": 1 / math.sqrt(Dh)}
-        p.data.normal_(0, scale.get(kind(p, n_in), 1.0), generator=noise)
-
-    def outputs(v=inputs):
-        return values_of(network(v))
-
+    own = layers_of([p.detach().float() for p in network.parameters()], name)
+    network = copied(network).float().requires_grad_()
+    parameters, n_in = [*network.parameters()], SIZES[name][0]
+    randomize(network, name, 1051, outputs=20)
+    noise = torch.Generator(own.w1.device).manual_seed(1052)
+    v = torch.randn(20, n_in, generator=noise, device=own.w1.device)
+    found, again = (outputs_of(network, name, v) for _ in range(2))
     random = f"{name}: the same inputs give other outputs each time. Is there dropout in it?"
-    require(same(outputs(), outputs()), random)
-    batch = f"{name}: an input's outputs depend on the rest of the batch. Is a mean taken along it?"
-    require(same(outputs()[2:4], outputs(inputs[2:4]), 1e-3), batch)
-    given = [first_inputs(outputs, i, k, parameters, name) for i, k in ((0, 0), (1, 0), (2, -1))]
-    shift, factor = given[0], given[1] - given[0]
-    changed = f"{name}: its first layer is not given its inputs. What comes before it?"
-    require(same(given[2], shift + factor * inputs[2], 1e-3), changed)
-    layers = layers_of(parameters, name)
-    hidden = torch.tanh((shift + factor * inputs) @ layers.w1.T + layers.b1)
-    found, last = outputs(), hidden @ layers.w2.T + layers.b2
-    order, factor_after, shift_after = output_map(outputs, parameters, name)
-    linear = f"{name}: its outputs are not a linear layer of its hidden units. What is between?"
-    require(same(found, factor_after * last[:, order] + shift_after, 1e-3), linear)
-    w2, b2 = factor_after[:, None] * w2[order], factor_after * b2[order] + shift_after
-    return Layers(w1 * factor, b1 + w1 @ shift, w2, b2)
+    require(same(found, again), random)
+
+    before, layers = map_before(network, name), layers_of(parameters, name)
+    after = map_after(layers.given(*before)(v), found)
+    exact = layers.given(*before).then(*after)(v)
+    if not same(found, exact, 3e-4):
+        require_outputs(name, found, layers, v)
+    shared = f"{name}: its outputs are not {SIZES[name][1]}. Is the same layer used for several?"
+    require(len(after[0].unique()) == found.shape[1], shared)
+    found, exact = (gradients_of((t * v[:, :1]).sum(), parameters) for t in (found, exact))
+    detached = f"{name}: its outputs are correct, their gradients are not. Is something detached?"
+    require(all(same(g, e, 1e-2) for g, e in zip(found, exact)), detached)
+    return own.given(*before).then(*after)
 
 
-FUNCTIONS = {
-    "ReLU": torch.relu,
-    "a sigmoid": torch.sigmoid,
-    "exp": torch.exp,
-    "softplus": nn.functional.softplus,
-    "tanh": torch.tanh,
-    "tanh twice": lambda v: torch.tanh(torch.tanh(v)),
-    "softsign": nn.functional.softsign,
-    "GELU": nn.functional.gelu,
-    "nothing": lambda v: v,
-}
+def require_outputs(name, found, layers, v):
+    """Compare a network's outputs with those of its layers, and with what mistakes make of them."""
+    exact, mistakes, outputs = layers(v), {}, OUTPUTS[name]
+    for activation, function in ACTIVATIONS.items():
+        mistakes[f"Is there {activation} between its layers, not tanh?"] = layers(v, function)
+        mistakes[f"Did you apply {activation} to it?"] = function(exact)
+    otherwise = "Is there a clamp or a norm, or anything else but its two layers and tanh?"
+    for output, columns in zip(outputs, torch.arange(found.shape[1]).chunk(len(outputs))):
+        here = {question: values[:, columns] for question, values in mistakes.items()}
+        require_same(output, found[:, columns], exact[:, columns], here, otherwise, 3e-4)
 
 
-def function_between(before, after, otherwise):
-    return next((n for n, f in FUNCTIONS.items() if same(after, f(before), 1e-3)), otherwise)
+def map_before(network, name):
+    """What a network does with its inputs before the first layer: shift and factor, (n_in,) each.
 
-
-def first_inputs(outputs, i, k, parameters, name):
-    """What the first layer is given for the i-th input, (n_in,); requires tanh after that layer.
-
-    It is found by the gradient of the k-th output: with respect to the weights of a layer it is
-    what the layer is given, times the gradient with respect to the layer's bias.
+    The gradient with respect to that layer's weights is what it is given, times the gradient with
+    respect to its bias.
     """
-    slopes = layers_of(parameters, name, gradients_of(outputs()[i, k], parameters))
-    unit, output = slopes.b1.abs().argmax(), slopes.b2.abs().argmax()
-    cut = f"{OUTPUTS[name][k]}: no gradient reaches its layers. Is it cut off, clamped or constant?"
-    require(slopes.b1[unit] != 0 and slopes.b2[output] != 0, cut)
-    given, hidden = slopes.w1[unit] / slopes.b1[unit], slopes.w2[output] / slopes.b2[output]
-    layers = layers_of(parameters, name)
-    between = function_between(layers.w1 @ given + layers.b1, hidden, "something else")
-    require(between == "tanh", f"{name}: between its layers is {between}, expected tanh, once.")
-    return given.round(decimals=4)  # a fixed map is 1 and 0, or not very close to them
+    parameters, given = [*network.parameters()], []
+    zeros_and_ones = parameters[0].new_tensor([[0.0], [1.0]]).expand(2, SIZES[name][0])
+    for outputs in outputs_of(network, name, zeros_and_ones):
+        slopes = layers_of(parameters, name, gradients_of(outputs.sum(), parameters))
+        unit = slopes.b1.abs().argmax()
+        given.append(slopes.w1[unit] / slopes.b1[unit])
+    return snapped(given[0]), snapped(given[1] - given[0])
 
 
 @torch.no_grad()
-def output_map(outputs, parameters, name):
-    """What follows the last layer: outputs = factor * layer[order] + shift, (n_out,) each.
+def map_after(last, found):
+    """What a network does after its last layer: order, factor, shift, of each output (n_out,)."""
+    last_0, found_0 = (t - t.mean(dim=0) for t in (last, found))
+    normalize = nn.functional.normalize
+    order = (normalize(found_0, dim=0).T @ normalize(last_0, dim=0)).abs().argmax(dim=1)
+    factor = (found_0 * last_0[:, order]).sum(dim=0) / (last_0[:, order] ** 2).sum(dim=0)
+    return order, snapped(factor), snapped((found - factor * last[:, order]).mean(dim=0))
 
-    With all weights at 0 the last layer is its bias, which is set to numbers that are known.
-    """
-    n_in, n_out = SIZES[name]
-    biases = [p.zero_() for p in parameters if kind(p, n_in) == "last bias"]
-    for p in parameters:
-        p.zero_()
 
-    def at(values):
-        for p, part in zip(biases, values.split([p.numel() for p in biases])):
-            p.copy_(part.reshape(p.shape))
-        return outputs()[0]
-
-    one = torch.ones(n_out, device=biases[0].device)
-    shift = at(0 * one)
-    factor = at(one) - shift
-    ts = torch.tensor([-90.0, -20, -2, 0.3, 4, 20, 90], device=one.device)
-    curves, lines = torch.stack([at(t * one) for t in ts]), shift + ts[:, None] * factor
-    wrong = ~((curves - lines).abs() < 1e-3 * (1 + lines.abs())).all(dim=0) | (factor == 0)
-    k = wrong.int().argmax()
-    which = OUTPUTS[name][k * len(OUTPUTS[name]) // n_out]
-    after = function_between(ts[2:5], curves[2:5, k], "a clamp or an activation")
-    require(
-        not wrong.any(),
-        f"{which}: where the last layer gives -90 and 90, got {curves[0, k]:.4g} and "
-        f"{curves[-1, k]:.4g}, expected these. Did you apply {after} to it?",
-    )
-    known = 1.0 + torch.randperm(n_out, device=one.device)
-    found = (at(known) - shift) / factor
-    order = known.argsort()[(found.round().long() - 1).clamp(0, n_out - 1)]
-    shared = f"{name}: outputs are shared or mixed. Is the same layer, or column of it, used twice?"
-    require(same(found, known[order]) and len(order.unique()) == n_out, shared)
-    return order, factor.round(decimals=4), shift.round(decimals=4)
+def snapped(numbers):
+    """Whole numbers where they are whole up to rounding: most fixed maps are 1 and 0."""
+    return torch.where((numbers - numbers.round()).abs() < 1e-4, numbers.round(), numbers)

@@ -1,15 +1,74 @@
-"""The two samplers of vae_helpers.py."""
+"""The two samplers of vae_helpers.py, and whether numbers are the draws that they should be."""
 
 import math
 
 import torch
 
-from .checking import gradients_of, require, require_shape, same
+from .checking import gradients_of, require, require_same, require_shape, same
 
-# How many samples the samplers are tried with, in each of three columns. A correct sampler misses a
-# bound of six standard errors about once in a hundred million times.
-N = 40_000
-SIX_STANDARD_ERRORS = 6 / math.sqrt(N)  # of a mean of N numbers with the variance 1
+N = 40_000  # samples, in each of three columns
+
+# What draws would be made of if they were not from N(mean, exp(log_std)^2): centre and scale.
+OTHER_DRAWS = {
+    "Is z drawn from the prior?": lambda m, s: (0 * m, 0 * s + 1),
+    "Are q_mean and q_log_std exchanged?": lambda m, s: (s, m.exp()),
+    "Is the noise scaled by exp(2 log_std), the variance?": lambda m, s: (m, torch.exp(2 * s)),
+    "Is log_std taken for the log of the variance?": lambda m, s: (m, torch.exp(s / 2)),
+    "Is the noise not scaled by exp(log_std)?": lambda m, s: (m, 0 * s + 1),
+    "Is exp taken twice, of the standard deviation, too?": lambda m, s: (m, s.exp().exp()),
+}
+
+
+def is_noise(numbers):
+    """Whether standardized numbers (n, k) have the mean 0 and no correlation across or along them.
+
+    A correct sampler misses six standard errors about once in a hundred million times.
+    """
+    along, across = (numbers[1:] * numbers[:-1]).mean(dim=0), torch.corrcoef(numbers.T)
+    statistics = numbers.mean(dim=0), along, across.fill_diagonal_(0)
+    return all(t.abs().max() < 6 / math.sqrt(len(numbers)) for t in statistics)
+
+
+def is_standard_normal(numbers):
+    """Whether numbers (n, k) are independent draws from N(0, 1), in both halves of the rows."""
+    bound = 6 / math.sqrt(len(numbers) // 2)
+    return all(
+        is_noise(half)
+        and ((half**2).mean(dim=0) - 1).abs().max() < math.sqrt(2) * bound
+        and ((half**4).mean(dim=0) - 3).abs().max() < math.sqrt(96) * bound
+        and half.abs().max() > 2.5
+        for half in numbers.chunk(2)
+    )
+
+
+def require_draws(what, sample, mean, log_std):
+    """Samples (n, k) are independent draws from N(mean, exp(log_std)^2)."""
+    noise, question = (sample - mean) / log_std.exp(), ""
+    for other, of in OTHER_DRAWS.items():
+        centre, scale = of(mean, log_std)
+        if is_standard_normal((sample - centre) / scale):
+            question = other
+    if len((noise * 1e4).round().unique(dim=0)) < 0.9 * len(noise):
+        question = "Is the same noise used for several samples? It has the shape of mean."
+    elif noise.min() >= 0:
+        question = "Is it torch.rand where torch.randn belongs?"
+    require(
+        is_standard_normal(noise),
+        f"{what} must be independent draws: (z - mean) / exp(log_std) has the mean "
+        f"{noise.mean():.3g} and the standard deviation {noise.std():.3g}, expected 0 and 1. "
+        f"{question}",
+    )
+
+
+def require_generator(name, draw, notebook):
+    """draw(generator) gives new samples in each call, the same with the same generator."""
+    noise = notebook.noise(1031)
+    sample = draw(noise)
+    fixed = "two calls give the same sample. Is the noise left out, or seeded in the sampler?"
+    require(not same(sample, draw(noise)) and not same(draw(None), draw(None)), f"{name}: {fixed}")
+    other = f"{name}: the noise is not the generator's. Is generator=generator left out?"
+    require(same(sample, draw(notebook.noise(1031))), other)
+    return sample
 
 
 def samplers(notebook):
@@ -19,128 +78,49 @@ def samplers(notebook):
 
 
 def gaussian_sampler(notebook):
+    """Called as with a batch of means, (400, 100, 3), and one log_std, which broadcasts."""
     sampler, name = notebook.sample_gaussian, "sample_gaussian"
-    log_std = torch.tensor([-6.1, 0.4, 3.9], device=notebook.DEVICE).double()
-    mean, log_std = (
-        t.expand(N // 100, 100, 3).clone().requires_grad_()
-        for t in (notebook.numbers(3, seed=1030), log_std)
-    )
-    noise = notebook.noise(1031)
-    sample = sampler(mean, log_std, noise)
-    require_shape(f"{name}(mean, log_std)", sample, mean.shape)
-    require(
-        not same(sample, sampler(mean, log_std, noise))
-        and not same(sampler(mean, log_std), sampler(mean, log_std)),
-        f"{name}: two calls give the same sample. Is the noise left out, or seeded in the sampler?",
-    )
-    require(
-        same(sample, sampler(mean, log_std, notebook.noise(1031))),
-        f"{name}: the noise is not the generator's. Is it torch.randn(..., generator=generator)?",
-    )
+    means = notebook.numbers(3, seed=1030)
+    log_std = means.new_tensor([-6.1, 0.4, 3.9]).requires_grad_()
+    mean = means.expand(N // 100, 100, 3).clone().requires_grad_()
+    require_shape(f"{name}(mean, log_std)", sampler(mean, log_std), mean.shape)
+    sample = require_generator(name, lambda noise: sampler(mean, log_std, noise), notebook)
     with torch.no_grad():
-        require_gaussian(name, *(t.reshape(N, 3) for t in (mean, log_std, sample)))
-        rows = sampler(mean[0], torch.zeros_like(mean[0, 0])) - mean[0]
+        require_draws(f"{name}(mean, log_std)", sample.reshape(N, 3), means, log_std)
     print(f"ok: {name} draws samples with this mean and log standard deviation")
     found = gradients_of(sample.sum(), [mean, log_std])
-    exact = torch.ones_like(mean).detach(), (sample - mean).detach()
+    exact = torch.ones_like(mean), (sample - mean).detach().sum(dim=(0, 1))
     for argument, slopes, expected in zip(["mean", "log_std"], found, exact):
-        require(
-            same(slopes, expected),
-            f"{name}: the gradient with respect to {argument} is {slopes[0, 0, 0]:.4g}, expected "
-            f"{expected[0, 0, 0]:.4g}. Is {argument} cut off (detach, no_grad)?",
-        )
+        what = f"{name}: the gradient with respect to {argument}"
+        require_same(what, slopes, expected, {}, f"Is {argument} cut off (detach, no_grad)?")
     print("ok: it is differentiable in both")
-    require(
-        rows.shape == (100, 3) and rows.unique().numel() > 200,
-        f"{name}: with mean (100, 3) and log_std (3,) the rows get the same noise. Is it drawn in "
-        "the shape of log_std, not of mean?",
-    )
-
-
-def require_gaussian(name, mean, log_std, sample):
-    """The moments of samples in three columns, (N, 3); each row of 100 belongs to one batch."""
-    repeated = (sample[1:] == sample[:-1]).float().mean() > 0.1
-    require(
-        not repeated and not torch.equal(sample[:100], sample[100:200]),
-        f"{name}: samples of a batch get the same noise. Is it drawn in the shape of mean?",
-    )
-    mean, log_std, std = mean[0], log_std[0], sample.std(0)
-    scales = {
-        "Is the noise scaled by exp(2 log_std), the variance?": torch.exp(2 * log_std),
-        "Is log_std taken for the log of the variance, exp(log_std / 2)?": torch.exp(log_std / 2),
-        "Is the noise scaled by log_std itself?": log_std.abs(),
-        "Is the noise not scaled?": torch.ones_like(std),
-        "Is the noise uniform, torch.rand for torch.randn?": log_std.exp() / math.sqrt(12),
-    }
-    questions = [q for q, scale in scales.items() if ((std / scale - 1).abs() < 0.1).all()]
-    deviation = (std / log_std.exp() - 1).abs()
-    worst = deviation.argmax()
-    require(
-        deviation[worst] < SIX_STANDARD_ERRORS / math.sqrt(2),
-        f"{name}: for log_std = {log_std[worst]:.3g} the standard deviation is {std[worst]:.4g}, "
-        f"expected {log_std[worst].exp():.4g}. {''.join(questions[:1])}",
-    )
-    noise = (sample - mean) / log_std.exp()
-    require(
-        (noise.mean(0).abs() < SIX_STANDARD_ERRORS).all(),
-        f"{name}: for mean = {mean[0]:.3g} the samples' mean is {sample[:, 0].mean():.4g}. Is mean "
-        "added, and the noise centred?",
-    )
-    kurtosis = (noise**4).mean(0) - 3
-    require(
-        (kurtosis.abs() < SIX_STANDARD_ERRORS * math.sqrt(96)).all() and noise.abs().max() > 3.5,
-        f"{name}: the noise has the variance of N(0, 1), not its shape. Is it uniform, or clamped?",
-    )
-    require(
-        uncorrelated(noise),
-        f"{name}: its elements depend on each other. Do the dimensions get the same noise?",
-    )
 
 
 def bernoulli_sampler(notebook):
     sampler, name = notebook.sample_bernoulli, "sample_bernoulli"
-    mean = torch.tensor([0.07, 0.43, 0.88], device=notebook.DEVICE).double()
+    mean = notebook.numbers(3, seed=1032).new_tensor([0.07, 0.43, 0.88])
     means = mean.expand(N // 100, 100, 3)
-    sample = sampler(means, notebook.noise(1032))
+    sample = sampler(means)
     require_shape(f"{name}(mean)", sample, means.shape)
     require(
         ((sample == 0) | (sample == 1)).all() and sample.is_floating_point(),
         f"{name}: got {sample.flatten()[0]:.4g} as {sample.dtype}, expected the floats 0 and 1. Is "
         "it the mean, or not converted to floats?",
     )
-    require(
-        (sample != sample[0, 0]).any(),
-        f"{name}: all samples of the same mean are the same. Is the mean compared with one number "
-        "for all, not with uniform noise of its shape?",
+    alike = (
+        "all samples of the same mean are the same. Is the mean compared with one number for all"
     )
-    require(
-        torch.equal(sample, sampler(means, notebook.noise(1032)))
-        and not torch.equal(sampler(means), sampler(means)),
-        f"{name}: samples must be new in each call, and the same with the same generator. Is it "
-        "torch.rand(..., generator=generator)?",
-    )
-    flat = sample.reshape(N, 3)
-    noise, frequency = (flat - mean) / torch.sqrt(mean * (1 - mean)), flat.mean(0)
-    require(
-        (sample[1:] != sample[:-1]).any() and uncorrelated(noise),
-        f"{name}: its elements depend on each other. Do pixels, or images, get the same noise?",
-    )
+    require((sample != sample[0, 0]).any(), f"{name}: {alike}, not with noise of its shape?")
+    sample = require_generator(name, lambda noise: sampler(means, noise), notebook).reshape(N, 3)
     probabilities = {
         "Is it 1 where the noise is above the mean?": 1 - mean,
         "Did you apply a sigmoid? It is given means, not logit-means.": torch.sigmoid(mean),
+        "": mean,
     }
-    questions = [q for q, p in probabilities.items() if ((frequency - p).abs() < 0.03).all()]
+    passed = [q for q, p in probabilities.items() if is_noise((sample - p) / (p * (1 - p)).sqrt())]
     require(
-        (noise.mean(0).abs() < SIX_STANDARD_ERRORS).all(),
-        f"{name}: for the mean {mean[0]:.2f} the frequency of ones is {frequency[0]:.3f}. "
-        + "".join(questions),
+        passed == [""],
+        f"{name}: must be independent draws with the mean {mean[0]:.3g}, got the frequency "
+        f"{sample[:, 0].mean():.3g} of ones. {''.join(passed)}",
     )
     print(f"ok: {name} draws the floats 0 and 1 with these means")
-
-
-def uncorrelated(noise):
-    """Whether standardized noise (N, 3) is without correlation, across and along its columns."""
-    noise = noise - noise.mean(0)
-    across = torch.corrcoef(noise.T) - torch.eye(3, device=noise.device)
-    along = (noise[1:] * noise[:-1]).mean(0)
-    return across.abs().max() < SIX_STANDARD_ERRORS and along.abs().max() < SIX_STANDARD_ERRORS
