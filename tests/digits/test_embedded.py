@@ -95,7 +95,7 @@ def test_without_mnist_the_embedded_digits_are_used_soon_and_that_is_said(
 
 @pytest.mark.parametrize("wrong", ["MNIST", ""])
 def test_another_data_set_is_refused(wrong, monkeypatch):
-    monkeypatch.setenv("VAE_DATASET", wrong)
-    for arguments in ({"dataset": wrong}, {}):
+    for variable, argument in (("embedded", wrong), (wrong, None)):
+        monkeypatch.setenv("VAE_DATASET", variable)
         with pytest.raises(ValueError, match=f"must be auto, mnist or embedded, not {wrong!r}"):
-            load_digits(**arguments)
+            load_digits(dataset=argument)

@@ -96,7 +96,6 @@ REFUSED = {
     "do not broadcast": (ValueError, torch.ones(4, 5)),
     "must hold floats, not torch.bool": (TypeError, GOOD.bool()),
     "must be a tensor, not ndarray": (TypeError, np.ones((7, 3))),
-    "must be a tensor, not float": (TypeError, 0.5),
 }
 
 
@@ -109,6 +108,5 @@ def test_arguments_broadcast_and_what_does_not_fit_is_named(arguments):
         for words, (error, bad) in REFUSED.items():
             with pytest.raises(error, match=words) as caught:
                 density(**{**good, name: bad})
-            for n in good:
-                shape = tuple(np.shape(bad if n == name else GOOD))
-                assert f"{n} has shape {shape}" in str(caught.value)
+            shapes = {n: tuple(np.shape(bad if n == name else GOOD)) for n in good}
+            assert all(f"{n} has shape {shapes[n]}" in str(caught.value) for n in good)
