@@ -35,6 +35,7 @@ def model():
     codes = torch.randn(N, 2)
     m.x = (torch.rand(N, 784) < m.decoder(codes).sigmoid()).float()
     m.q_mean, m.q_log_std = codes + 0.1 * torch.randn(N, 2), -2.5 + 0.3 * torch.randn(N, 2)
+    m.encoder = lambda x: (m.q_mean, m.q_log_std)
     m.log_evidences = torch.linspace(-180, -120, N)  # which the page only shows, and the ELBOs
     m.elbos = m.log_evidences - torch.linspace(0.5, 9, N)
     m.html = page_of(m, m.decoder)
@@ -43,10 +44,7 @@ def model():
 
 
 def page_of(m, decoder):
-    def encoder(x):
-        return m.q_mean, m.q_log_std
-
-    return explorer_page(encoder, decoder, m.x, m.labels, m.elbos, m.log_evidences)
+    return explorer_page(m.encoder, decoder, m.x, m.labels, m.elbos, m.log_evidences)
 
 
 @pytest.fixture

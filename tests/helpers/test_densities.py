@@ -14,6 +14,8 @@ import torch
 
 from vae_helpers import bernoulli_log_density, gaussian_log_density
 
+mpmath.mp.dps = 60  # digits
+
 BERNOULLI_ULP = 4
 # Dividing by 2 * std**2 rounds std, its square and the quotient, where exp(-2 * log_std) rounds
 # once. Over 40,000 points such a form was wrong by up to 5.8 units, the other by up to 3.2.
@@ -38,12 +40,6 @@ def ulp_error(computed, exact, scale):
 def uniform(low, high, n, seed):
     noise = torch.rand(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return low + (high - low) * noise
-
-
-@pytest.fixture(autouse=True)
-def sixty_digits():
-    with mpmath.workdps(60):
-        yield
 
 
 @precisions
