@@ -59,10 +59,9 @@ def load_digits(root="data", dataset=None):
         if dataset != "embedded":
             return _load("MNIST", MNIST, root / "MNIST" / "raw", MIRRORS)
     except (OSError, RuntimeError) as error:
-        message = f"MNIST is not available: {error}"
         if dataset == "mnist":
-            raise RuntimeError(message) from None
-        print(f"NOT MNIST: these are the drawn digits embedded in this project. {message}")
+            raise RuntimeError(f"MNIST is not available: {error}") from None
+        print(f"NOT MNIST: these are the drawn digits embedded in this project. {error}")
     return _load("embedded digits", EMBEDDED, HERE / "data", [])
 
 

@@ -42,11 +42,3 @@ def kernel_for(tmp_path_factory):
             yield Kernel(client)
 
     return start
-
-
-@pytest.fixture(scope="session")
-def executed(kernel_for):
-    """The whole notebook, run on the embedded digits, with its kernel still alive."""
-    with kernel_for(nbformat.read(NOTEBOOK, as_version=4)) as kernel:
-        kernel.run_all()
-        yield kernel

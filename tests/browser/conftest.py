@@ -28,13 +28,12 @@ def barriers():
     axe = pytest.importorskip(package, reason="axe-playwright-python is not installed").Axe()
 
     def find(frame, selector="html"):
-        kinds = {"resultTypes": ["violations", "incomplete"]}
-        results = axe.run(frame, selector, kinds).response
+        results = axe.run(frame, selector, {"resultTypes": ["violations", "incomplete"]}).response
         found = [(rule["id"], node) for rule in results["violations"] for node in rule["nodes"]]
         # Whether a single character is text, axe leaves open; a graphic needs a contrast of 3.
-        open_nodes = [node for rule in results["incomplete"] for node in rule["nodes"]]
-        contrasts = [(node, (check["data"] or {})) for node in open_nodes for check in node["any"]]
-        found += [("faint", node) for node, data in contrasts if data.get("contrastRatio", 9) < 3]
+        for node in (node for rule in results["incomplete"] for node in rule["nodes"]):
+            contrasts = [(check["data"] or {}).get("contrastRatio", 9) for check in node["any"]]
+            found += [("faint", node)] if min(contrasts, default=9) < 3 else []
         return [(rule, node["html"]) for rule, node in found]
 
     return find

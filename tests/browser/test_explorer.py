@@ -1,104 +1,69 @@
 """The explorer's page, in a browser: what it draws and says, against PyTorch and by keyboard alone.
 
-The page shows 80 of the embedded digits under networks trained for a few epochs. What is exact is
-computed a second time by the notebook's functions, which test_evidence.py holds to account.
+The page shows samples of an untrained decoder. What is exact is computed a second time by the
+notebook's functions, which test_evidence.py holds to account.
 """
 
-import copy
+import math
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from project import binarized, notebook_functions
-from vae_digits import load_digits
+from project import notebook_functions
 from vae_explorer import explorer_page
 
 pytestmark = pytest.mark.browser
 
 N = 80
 STEP = 0.02  # of the grid for the exact posterior
-CSP = "default-src 'none'; img-src data:; script-src 'unsafe-inline'; style-src 'unsafe-inline'"
 TWO_FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
-class Encoder(nn.Sequential):
-    def forward(self, x):
-        return super().forward(x).chunk(2, dim=1)
-
-
-def decoder_like(hidden=500, activation=nn.Tanh, *more):
-    return nn.Sequential(nn.Linear(2, hidden), activation(), nn.Linear(hidden, 784), *more)
+def decoder_with(activation):
+    return nn.Sequential(nn.Linear(2, 500), activation(), nn.Linear(500, 784))
 
 
 @pytest.fixture(scope="module")
 def model():
-    """Trained networks, digits, their q and evidence; vae: the notebook's functions for them."""
-    digits = load_digits(dataset="embedded")
+    """A decoder, digits of it and some q for each; vae: the notebook's functions for it."""
     torch.manual_seed(5)
-    encoder = Encoder(nn.Linear(784, 500), nn.Tanh(), nn.Linear(500, 4))
-    vae = notebook_functions(encoder=encoder, decoder=decoder_like())
-    vae.heldout_elbo, vae.report = lambda: 0.0, lambda history: None
-    vae.train(encoder, vae.decoder, binarized(digits.train_images).split(100), n_epochs=2)
-    m = SimpleNamespace(vae=vae, encoder=encoder, decoder=vae.decoder)
-    m.x, m.labels = binarized(digits.test_images)[:N], digits.test_labels[:N]
-    with torch.no_grad():
-        m.q_mean, m.q_log_std = encoder(m.x)
-    m.log_evidences = vae.log_evidence(m.x, step=0.06)
-    m.elbos = m.log_evidences - torch.linspace(0.5, 9, N)  # which the page only shows
+    m = SimpleNamespace(decoder=decoder_with(nn.Tanh), labels=torch.randint(10, (N,)))
+    m.decoder[2].weight.data *= 5  # so that its pictures differ
+    m.vae = notebook_functions(decoder=m.decoder)
+    codes = torch.randn(N, 2)
+    m.x = (torch.rand(N, 784) < m.decoder(codes).sigmoid()).float()
+    m.q_mean, m.q_log_std = codes + 0.1 * torch.randn(N, 2), -2.5 + 0.3 * torch.randn(N, 2)
+    m.encoder = lambda x: (m.q_mean, m.q_log_std)
+    m.log_evidences = torch.linspace(-180, -120, N)  # which the page only shows, and the ELBOs
+    m.elbos = m.log_evidences - torch.linspace(0.5, 9, N)
+    m.html = page_of(m, m.decoder)
+    m.decoder.requires_grad_(False)
     return m
 
 
-def page_of(model, decoder=None):
-    decoder = decoder or model.decoder
-    return explorer_page(
-        model.encoder, decoder, model.x, model.labels, model.elbos, model.log_evidences
-    )
-
-
-@pytest.fixture(scope="module")
-def html(model):
-    return page_of(model)
-
-
-@pytest.fixture(scope="module")
-def open_page(browser, html, tmp_path_factory):
-    """Function that opens the page in a context of its own; what goes wrong is in page.noise."""
-    path = tmp_path_factory.mktemp("explorer") / "page.html"
-    path.write_text(html, "utf-8")
-    contexts = []
-
-    def open_page(to=path.as_uri(), script="", **options):
-        contexts.append(browser.new_context(**options))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(120_000)  # milliseconds: the machine may be slow
-        page.noise, page.requests = [], []
-        page.on("console", lambda message: page.noise.append(message.text))
-        page.on("pageerror", lambda error: page.noise.append(str(error)))
-        page.on("request", lambda request: page.requests.append(request.url))
-        contexts[-1].set_offline(True)
-        page.add_init_script(script)
-        page.goto(to)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-
-
-@pytest.fixture(scope="module")
-def shared_page(open_page):
-    return open_page(viewport={"width": 1000, "height": 700})
+def page_of(m, decoder):
+    return explorer_page(m.encoder, decoder, m.x, m.labels, m.elbos, m.log_evidences)
 
 
 @pytest.fixture
-def page(shared_page):
-    """The page in its initial state, but for its size; it must not complain."""
-    shared_page.reload()
-    yield shared_page
+def page(browser, model, tmp_path):
+    """The page, without a network; it must not complain, or ask for anything but itself."""
+    (tmp_path / "page.html").write_text(model.html, "utf-8")
+    viewport = {"width": 1000, "height": 700}
+    page = browser.new_page(offline=True, has_touch=True, viewport=viewport)
+    page.set_default_timeout(120_000)  # milliseconds: the machine may be slow
+    noise, requests = [], []
+    page.on("console", lambda message: noise.append(message.text))
+    page.on("pageerror", lambda error: noise.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto((tmp_path / "page.html").as_uri())
+    yield page
     # It is the tests that read the pictures back, frequently.
-    assert [text for text in shared_page.noise if "willReadFrequently" not in text] == []
+    assert [text for text in noise if "willReadFrequently" not in text] == []
+    assert requests == [page.url]
+    page.close()
 
 
 def pixels(page, id):
@@ -118,157 +83,108 @@ def code(page):
     return torch.tensor([float(z) for z in text(page, "code").strip("z= ()").split(",")])
 
 
-def choose_digit(page, i):
-    """Choose a digit, without waiting for its posterior."""
-    page.evaluate("i => { chooseDigit(i); }", i)
-
-
-def posterior(page, i):
-    found = page.evaluate("posterior", i)
-    return {name: torch.tensor(value, dtype=torch.float64) for name, value in found.items()}
+def place(page, z):
+    """Where on the screen the plane has a code."""
+    box, reach = page.locator("#plane").bounding_box(), page.evaluate("REACH")
+    x, y = ((1 + c / reach) * box["width"] / 2 for c in (float(z[0]), -float(z[1])))
+    return box["x"] + x, box["y"] + y
 
 
 # The numbers and pictures -------------------------------------------------------------------
 
 
-def test_draws_what_the_decoder_draws(page, model):
+def test_draws_what_the_decoder_draws_where_one_points(page, model):
     torch.manual_seed(1)
     for z in 1.5 * torch.randn(10, 2):
-        page.evaluate("z => chooseCode(...z)", z.tolist())
-        with torch.no_grad():
-            expected = 255 * model.decoder(z[None]).sigmoid()[0]
+        page.mouse.move(*place(page, z))
+        assert (code(page) - z).abs().max() < 0.03
+        expected = 255 * model.decoder(torch.tensor([page.evaluate("code")])).sigmoid()[0]
         assert (pixels(page, "digit") - expected).abs().max() <= 2
         assert expected.max() - expected.min() > 100  # there is something to see
-        assert (code(page) - z).abs().max() < 0.0051
 
 
-def test_shows_digits_with_the_numbers_given(page, model):
-    for i in (0, N - 1):
-        choose_digit(page, i)
-        assert torch.equal(pixels(page, "original"), 255 * model.x[i].long())
-        assert text(page, "name") == f"a {model.labels[i]}, {i + 1} of {N}"
-        assert text(page, "elbo") == f"{model.elbos[i]:.1f}"
-        assert text(page, "evidence") == f"{model.log_evidences[i]:.1f}"
-        gap = float(text(page, "evidence")) - float(text(page, "elbo"))
-        assert text(page, "gap") == f"{gap:.1f}" and gap > 0
-        moments = zip(model.q_mean[i].tolist(), model.q_log_std[i].exp().tolist())
-        assert text(page, "q") == "\n".join(f"{m:.2f} ± {s:.3f}" for m, s in moments)
-        assert (code(page) - model.q_mean[i]).abs().max() < 0.0051
-
-
-def moments_of(log_posterior, ticks):
-    """Mean and standard deviation, (2,) each, of a density on the grid, (n, n)."""
-    p, z = log_posterior.flatten().softmax(dim=0), torch.cartesian_prod(ticks, ticks)
-    return p @ z, (p @ z**2 - (p @ z) ** 2).sqrt()
-
-
-def test_posterior_is_exact(page, model):
-    i = model.q_log_std.sum(dim=1).argmin().item()  # a narrow one
-    with torch.no_grad():
-        ticks = model.vae.latent_ticks(STEP, 4.5)
-        log_p, log_posterior = model.vae.exact_posterior(model.x[[i]], ticks)
-        mean, std = moments_of(log_posterior[0], ticks)
-        found = posterior(page, i)
-        joint = model.vae.grid_log_joint(model.x[[i]], found["codes"].float())[0]
-    assert std.min() > 2 * STEP
-    assert ((found["mean"] - mean).abs() < 0.02 * std).all()
-    assert ((found["std"] / std - 1).abs() < 0.02).all()
-    # Its grid holds all of the mass: what normalizes it there is the evidence.
-    log_density = found["values"] - found["steps"].prod().log()
-    near = found["values"] > found["values"].max() - 9
-    assert (joint - log_density - log_p)[near].abs().max() < 0.02
-    # The regions are those of highest density, and hold what they should.
-    density = log_posterior.exp()
-    for level, mass in zip(found["levels"], (0.5, 0.95)):
-        held = density[density > level.exp() / found["steps"].prod()].sum() * STEP**2
-        assert abs(held - mass) < 0.02
+def test_binary_samples_follow_the_means(page, model):
+    page.evaluate("chooseCode(0.4, -0.3)")
+    mean, samples = model.decoder(torch.tensor([[0.4, -0.3]])).sigmoid()[0], []
+    for _ in range(10):
+        page.get_by_text("New sample").click()
+        samples.append(pixels(page, "digit") / 255)
+    samples = torch.stack(samples)
+    assert samples.unique().tolist() == [0, 1]
+    errors, variance = samples - mean, (mean * (1 - mean)).sum()
+    assert 0.7 < 10 * errors.mean(dim=0).square().sum() / variance < 1.4
+    assert errors.sum(dim=1).abs().max() < 5 * variance.sqrt()  # each pixel has its own noise
+    page.get_by_label("Binary").uncheck()
+    assert (pixels(page, "digit") - 255 * mean).abs().max() <= 2
 
 
 def drawn(page, name):
     """The codes at which the lens has a named colour, (K, 2)."""
-    script = """name => {
+    places = page.evaluate("""name => {
         const colour = getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-        const rgb = [1, 3, 5].map(k => parseInt(colour.slice(k, k + 2), 16)), found = [];
-        const { data, width } = lens.getContext("2d").getImageData(0, 0, lens.width, lens.width);
-        const [x, y, r] = square(lens), z = place => (place + 0.5) * 2 * r / width - r;
-        for (let k = 0; k < width ** 2; k++) {
-            if (rgb.every((c, n) => data[4 * k + n] === c)) {
-                found.push([x + z(k % width), y - z(Math.floor(k / width))]);
-            }
-        }
-        return found;
-    }"""
-    return torch.tensor(page.evaluate(script, name))
+        const rgb = [1, 3, 5].map(k => parseInt(colour.slice(k, k + 2), 16));
+        const { data } = lens.getContext("2d").getImageData(0, 0, lens.width, lens.width);
+        return [...Array(lens.width ** 2).keys()]
+            .filter(k => rgb.every((c, n) => data[4 * k + n] === c))
+            .map(k => [k % lens.width, -Math.floor(k / lens.width)]);
+    }""", name)  # fmt: skip
+    x, y, r = page.evaluate("square(lens)")
+    pixel = 2 * r / page.evaluate("lens.width")
+    return torch.tensor([x - r, y + r]) + pixel * (torch.tensor(places) + torch.tensor([0.5, -0.5]))
 
 
-def test_lens_draws_both_distributions_where_they_are(page, model):
-    i = 2
-    page.evaluate("chooseDigit", i)
+def test_the_chosen_digit_has_its_numbers_its_q_and_its_exact_posterior(page, model):
+    i = (model.q_mean.norm(dim=1) - 1).abs().argmin().item()  # not far from the grid's centre
+    # Choosing it stops the computation for the digit that was chosen before.
+    shown = page.evaluate("""async i => {
+        const before = chooseDigit((i + 1) % N), now = chooseDigit(i);
+        await before;
+        return document.querySelector("#posterior").textContent;
+    }""", i)  # fmt: skip
+    assert "±" not in shown
+    page.locator("#posterior", has_text="±").wait_for()
     page.evaluate(TWO_FRAMES)
-    codes = drawn(page, "--q")
-    radius = ((codes - model.q_mean[i]) / model.q_log_std[i].exp()).norm(dim=1)
-    rings = torch.tensor([0.5, 0.95]).neg().log1p().mul(-2).sqrt()
-    width = page.evaluate("2 * square(lens)[2] / lens.width") / model.q_log_std[i].exp().min()
-    with torch.no_grad():
-        joint = model.vae.grid_log_joint(model.x[[i]], drawn(page, "--posterior"))[0]
-    found = posterior(page, i)
-    levels = found["levels"] - found["steps"].prod().log() + model.log_evidences[i]
+
+    assert torch.equal(pixels(page, "original"), 255 * model.x[i].long())
+    assert (code(page) - model.q_mean[i]).abs().max() < 0.0051
+    q_mean, q_std = model.q_mean[i], model.q_log_std[i].exp()
+    gap = float(text(page, "evidence")) - float(text(page, "elbo"))
+    assert text(page, "name") == f"a {model.labels[i]}, {i + 1} of {N}"
+    assert text(page, "elbo") == f"{model.elbos[i]:.1f}"
+    assert text(page, "evidence") == f"{model.log_evidences[i]:.1f}"
+    assert text(page, "gap") == f"{gap:.1f}"
+    assert text(page, "q") == "\n".join(f"{m:.2f} ± {s:.3f}" for m, s in zip(q_mean, q_std))
+
+    ticks = model.vae.latent_ticks(STEP, 2.5)
+    log_p, log_posterior = model.vae.exact_posterior(model.x[[i]], ticks)
+    p, z = log_posterior.flatten().softmax(dim=0), torch.cartesian_prod(ticks, ticks)
+    mean = p @ z
+    std = (p @ z**2 - mean**2).sqrt()
+    shown = [line.split(" ± ") for line in text(page, "posterior").split("\n")]
+    shown_mean, shown_std = torch.tensor([[float(n) for n in line] for line in shown]).T
+    assert std.min() > 2 * STEP
+    assert ((shown_mean - mean).abs() < 0.02 * std + 0.005).all()
+    assert ((shown_std - std).abs() < 0.02 * std + 0.0005).all()
+
+    # The lines are those around 50 and 95 % of each distribution.
+    masses = torch.tensor([0.5, 0.95])
+    radius = ((drawn(page, "--q") - q_mean) / q_std).norm(dim=1)
+    rings = (-2 * torch.log(1 - masses)).sqrt()
+    width = page.evaluate("2 * square(lens)[2] / lens.width") / q_std.min()
+    joint = model.vae.grid_log_joint(model.x[[i]], drawn(page, "--posterior"))[0]
+    falling = p.sort(descending=True).values
+    levels = falling[torch.searchsorted(falling.cumsum(dim=0), masses)].log()
+    levels += log_p - 2 * math.log(STEP)
     for at, lines, tolerance in [(radius, rings, 1.5 * width), (joint, levels, 0.25)]:
         distance = (at[:, None] - lines).abs()
         assert (distance.amin(dim=1) < tolerance).all()
         assert ((distance < tolerance).sum(dim=0) > 50).all()
 
 
-def test_choosing_another_digit_stops_the_computation_for_the_first(page):
-    expected = posterior(page, 6)
-    choose = """async choices => {
-        const decode = logitMeans;
-        let count = 0;
-        logitMeans = z => { count++; return decode(z); };
-        await Promise.all(choices.map(i => chooseDigit(i)));
-        logitMeans = decode;
-        return count;
-    }"""
-    alone = page.evaluate(choose, [6])
-    assert alone > 1000
-    assert page.evaluate(choose, [4, 5, 6]) < 1.5 * alone
-    lines = [f"{m:.2f} ± {s:.3f}" for m, s in zip(expected["mean"], expected["std"])]
-    assert text(page, "posterior") == "\n".join(lines)
+# For everyone, everywhere -------------------------------------------------------------------
 
 
-def test_binary_samples_follow_the_means(page, model):
-    seeded = "seed => { Math.random = () => (seed = seed * 16807 % 2147483647) / 2147483647; }"
-    page.evaluate(seeded, 11)
-    page.evaluate("chooseCode(0.4, -0.3)")
-    page.get_by_label("Binary").check()
-    total = torch.zeros(784)
-    for _ in range(50):
-        page.evaluate("sample.click()")
-        image = pixels(page, "digit")
-        assert {*image.tolist()} <= {0, 255}
-        total += image / 255
-    with torch.no_grad():
-        mean = model.decoder(torch.tensor([[0.4, -0.3]])).sigmoid()[0]
-    error = (total / 50 - mean) / (mean * (1 - mean) / 50).sqrt()
-    varied = (mean > 0.05) & (mean < 0.95)
-    assert varied.sum() > 30 and 0.7 < error[varied].square().mean() < 1.4
-    page.get_by_label("Binary").uncheck()
-    assert (pixels(page, "digit") - 255 * mean).abs().max() <= 2
-
-
-def test_decodes_in_time(page):
-    times = page.evaluate("""Array.from({ length: 101 }, (_, k) => {
-        const start = performance.now();
-        chooseCode(Math.cos(k), Math.sin(k));
-        return performance.now() - start;
-    })""")
-    assert sorted(times)[50] < 16  # milliseconds, one frame
-
-
-# By hand ------------------------------------------------------------------------------------
-
-
-def test_keyboard_reaches_everything_and_shows_where_it_is(page):
+def test_keyboard_reaches_and_does_everything(page, model):
     visited = []
     for _ in range(7):
         page.keyboard.press("Tab")
@@ -278,84 +194,29 @@ def test_keyboard_reaches_everything_and_shows_where_it_is(page):
     # The last one leads out of the page.
     assert visited == ["plane", "binary", "sample", "previous", "next", "lens", ""]
 
-
-def test_keys_move_the_code_and_choose_digits(page, model):
     page.evaluate("chooseCode(0, 0)")
-    plane = page.locator("#plane")
-    plane.press("ArrowRight")
-    small = code(page)
-    assert small[0] > 0 and small[1] == 0
-    plane.press("Shift+ArrowUp")
-    assert code(page)[0] == small[0] and code(page)[1] > 2 * small[0]
-    plane.press("Shift+ArrowLeft"), plane.press("ArrowDown")
-    assert code(page)[0] < 0
+    plane, codes = page.locator("#plane"), [torch.zeros(2)]
+    for key in ("ArrowRight", "Shift+ArrowUp", "Shift+ArrowLeft", "ArrowDown"):
+        plane.press(key)
+        codes.append(code(page))
+    steps = torch.stack(codes).diff(dim=0) / codes[1][0]
+    expected = torch.tensor([[1.0, 0], [0, 5], [-5, 0], [0, -1]])
+    torch.testing.assert_close(steps, expected, atol=0.3, rtol=0)
     chosen = (model.q_mean - code(page)).norm(dim=1).argmin().item()
     plane.press("Enter")
-    assert text(page, "name").endswith(f", {chosen + 1} of {N}")
     for button, step in (("#previous", -1), ("#next", 1), ("#next", 1)):
+        assert text(page, "name").endswith(f", {chosen + 1} of {N}")
         page.locator(button).press("Enter")
         chosen = (chosen + step) % N
-        assert text(page, "name").endswith(f", {chosen + 1} of {N}")
+    status = page.get_by_role("status")  # what screen readers are told
+    status.get_by_text(f"ELBO {text(page, 'elbo')}").wait_for()
     before = page.evaluate("code")
-    page.locator("#lens").press("ArrowUp")
+    page.locator("#lens").press("ArrowUp")  # a smaller step: it is magnified
     after = page.evaluate("code")
-    assert after[0] == before[0] and 0 < after[1] - before[1] < small[0]
-
-
-def place(page, z):
-    """Where on the screen the plane has a code."""
-    box, reach = page.locator("#plane").bounding_box(), page.evaluate("REACH")
-    x, y = ((1 + c / reach) * box["width"] / 2 for c in (float(z[0]), -float(z[1])))
-    return box["x"] + x, box["y"] + y
-
-
-def lone_digit(model):
-    """A digit with no other beside it."""
-    distance = torch.cdist(model.q_mean, model.q_mean).fill_diagonal_(torch.inf)
-    return distance.amin(dim=1).argmax().item()
-
-
-def test_mouse_chooses_codes_and_digits(page, model):
-    page.mouse.move(*place(page, [1.0, -2.0]))
-    assert (code(page) - torch.tensor([1.0, -2.0])).abs().max() < 0.03
-    i = lone_digit(model)
-    page.mouse.click(*place(page, model.q_mean[i]))
-    assert text(page, "name").endswith(f", {i + 1} of {N}")
-    reach = page.evaluate("REACH") - 0.1
-    page.mouse.click(*place(page, [reach, reach]))  # far from all digits
-    assert text(page, "name").endswith(f", {i + 1} of {N}")
-    assert (code(page) - reach).abs().max() < 0.03
-
-
-def test_finger_chooses_and_may_still_zoom(open_page, model):
-    page = open_page(has_touch=True, viewport={"width": 360, "height": 700})
-    i = lone_digit(model)
-    page.touchscreen.tap(*place(page, model.q_mean[i]))
-    page.locator("#name", has_text=f", {i + 1} of {N}").wait_for()
-    assert page.evaluate("getComputedStyle(plane).touchAction") == "pinch-zoom"
-    assert page.noise == []
-
-
-# For everyone, everywhere -------------------------------------------------------------------
-
-
-def test_screen_readers_are_told_what_changes(page, model):
-    status = page.get_by_role("status")
-    page.evaluate("""() => {
-        window.said = [];
-        const element = document.getElementById("status");
-        new MutationObserver(() => said.push(element.textContent))
-            .observe(element, { childList: true });
-        for (let k = 0; k <= 40; k++) chooseCode(k / 20, -1);
-    }""")
-    page.wait_for_function("said.length")
-    near = (model.q_mean - torch.tensor([2.0, -1.0])).norm(dim=1).argsort()[:9]
-    likely = model.labels[near].bincount().argmax()
-    assert page.evaluate("said") == [f"z = (2.00, -1.00), likely a {likely}"]
-    choose_digit(page, 3)
-    page.wait_for_function("said.length === 2")
-    for part in (f"a {model.labels[3]}, 4 of {N}", text(page, "elbo"), text(page, "evidence")):
-        assert part in status.text_content()
+    assert after[0] == before[0] and 0 < after[1] - before[1] < codes[1][0]
+    status.get_by_text(f"{text(page, 'code')}, {text(page, 'near')}").wait_for()
+    nine = (model.q_mean - torch.tensor(after)).norm(dim=1).argsort()[:9]
+    assert text(page, "near") == f"likely a {model.labels[nine].bincount().argmax()}"
 
 
 def test_light_and_dark_and_readable_by_everyone(page, barriers):
@@ -364,80 +225,27 @@ def test_light_and_dark_and_readable_by_everyone(page, barriers):
         page.emulate_media(color_scheme=scheme)
         page.evaluate(TWO_FRAMES)
         assert barriers(page) == []
-        colours = "[...document.querySelectorAll('#labels b')].map(b => getComputedStyle(b).color)"
-        assert len({*page.evaluate(colours)}) == 10
         shown.append((page.evaluate("plane.toDataURL()"), page.screenshot()))
-    page.emulate_media(color_scheme="light")
     assert all(light != dark for light, dark in zip(*shown))
 
 
 @pytest.mark.parametrize("width", [320, 701, 1600])
-def test_fits_every_width(page, width):
+def test_fits_every_width_and_a_finger(width, page, model):
     page.set_viewport_size({"width": width, "height": 640})
     assert page.evaluate("document.documentElement.scrollWidth") == width
     box = page.locator("#plane").bounding_box()
     assert box["width"] >= 270 and abs(box["width"] - box["height"]) < 1
-    outside = page.evaluate("""[...document.body.querySelectorAll("*:not(#status)")].filter(e =>
-        e.getBoundingClientRect().right > innerWidth || e.scrollWidth > e.clientWidth + 1 &&
-        getComputedStyle(e).display !== "inline").map(e => e.outerHTML)""")
-    assert outside == []
+    distance = torch.cdist(model.q_mean, model.q_mean).fill_diagonal_(torch.inf)
+    lone = distance.amin(dim=1).argmax().item()
+    page.touchscreen.tap(*place(page, model.q_mean[lone]))
+    page.locator("#name", has_text=f", {lone + 1} of {N}").wait_for()
+    corner = page.evaluate("REACH") - 0.1
+    page.touchscreen.tap(*place(page, [corner, corner]))  # far from all digits
+    assert text(page, "name").endswith(f", {lone + 1} of {N}")
+    assert page.evaluate("getComputedStyle(plane).touchAction") == "pinch-zoom"
 
 
-def test_needs_no_network_and_breaks_no_rule_in_a_closed_frame(open_page, html):
-    rule = f'<head><meta http-equiv="Content-Security-Policy" content="{CSP}">'
-    listen = "addEventListener('securitypolicyviolation', e => console.log(e.violatedDirective))"
-    page = open_page("about:blank", listen, viewport={"width": 900, "height": 800})
-    page.evaluate(
-        """html => {
-            const frame = document.body.appendChild(document.createElement("iframe"));
-            Object.assign(frame, { width: "100%", height: 640, srcdoc: html });
-            frame.sandbox = "allow-scripts";
-        }""",
-        html.replace("<head>", rule, 1),
-    )
-    frame = page.frame_locator("iframe")
-    frame.locator("#next").click()
-    frame.locator("#sample").click()
-    frame.locator("#posterior", has_text="±").wait_for()
-    assert page.requests == [] and page.noise == []
-
-
-# The function -------------------------------------------------------------------------------
-
-
-class ByHand(nn.Module):
-    """A student's own module: other names, another order, transposed weights, double precision."""
-
-    def __init__(self, decoder):
-        super().__init__()
-        w1, b1, w2, b2 = (p.detach().double() for p in decoder.parameters())
-        self.out_bias, self.out = nn.Parameter(b2), nn.Parameter(w2.T.contiguous())
-        self.into, self.into_bias = nn.Parameter(w1.T.contiguous()), nn.Parameter(b1)
-
-    def forward(self, z):
-        return torch.tanh(z @ self.into + self.into_bias) @ self.out + self.out_bias
-
-
-def test_same_networks_of_any_make_give_the_same_bytes_and_not_too_many(model, html):
-    assert page_of(model, copy.deepcopy(model.decoder)) == html
-    assert page_of(model, ByHand(model.decoder)) == html
-    thousand = copy.copy(model)
-    thousand.x, thousand.labels = model.x.repeat(13, 1)[:1000], model.labels.repeat(13)[:1000]
-    thousand.elbos = thousand.log_evidences = model.elbos.repeat(13)[:1000]
-    assert 1e6 < len(page_of(thousand).encode()) < 1.5e6
-
-
-OTHERS = {
-    "relu": lambda: decoder_like(500, nn.ReLU),
-    "400 units": lambda: decoder_like(400),
-    "means": lambda: decoder_like(500, nn.Tanh, nn.Sigmoid()),
-    "no bias": lambda: nn.Sequential(nn.Linear(2, 500, bias=False), nn.Tanh(), nn.Linear(500, 784)),
-}
-
-
-@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
-def test_says_that_it_cannot_draw_another_decoder(model, other):
-    torch.manual_seed(0)
+def test_says_that_it_cannot_draw_another_decoder(model):
     with pytest.raises(ValueError, match="draws a 2-500-784 tanh decoder") as error:
-        page_of(model, other())
+        page_of(model, decoder_with(nn.ReLU))
     assert "\n" not in str(error.value)

@@ -26,7 +26,7 @@ def assert_mean(values, expected):
 
 
 def test_sample_gaussian_has_the_moments_of_the_gaussian():
-    mean, log_std = torch.tensor(0.7, dtype=torch.float64), torch.tensor(-0.9, dtype=torch.float64)
+    mean, log_std = torch.tensor([0.7, -0.9], dtype=torch.float64)
     sample = sample_gaussian(mean.expand(N), log_std.expand(N), seeded(1))
     standardized = (sample - 0.7) / math.exp(-0.9)
     # The moments of N(0, 1); the fourth tells it from any other noise of the same variance.
@@ -35,14 +35,12 @@ def test_sample_gaussian_has_the_moments_of_the_gaussian():
 
 
 def test_sample_gaussian_has_the_reparameterized_gradient():
-    mean = torch.randn(7, 3, generator=seeded(2), dtype=torch.float64, requires_grad=True)
-    log_std = torch.randn(7, 3, generator=seeded(3), dtype=torch.float64, requires_grad=True)
+    mean, log_std, weights = torch.randn(3, 7, 3, generator=seeded(2), dtype=torch.float64)
+    mean.requires_grad_(), log_std.requires_grad_()
     sample = sample_gaussian(mean, log_std, seeded(4))
-    weights = torch.randn(7, 3, generator=seeded(5), dtype=torch.float64)
     (weights * sample).sum().backward()
-    scaled_noise = (sample - mean).detach()
     torch.testing.assert_close(mean.grad, weights)
-    torch.testing.assert_close(log_std.grad, weights * scaled_noise)
+    torch.testing.assert_close(log_std.grad, weights * (sample - mean).detach())
 
 
 def test_sample_bernoulli_has_the_mean_asked_for():
@@ -54,45 +52,30 @@ def test_sample_bernoulli_has_the_mean_asked_for():
     assert torch.equal(sample_bernoulli(certain, seeded(7)), certain)
 
 
-# Means for 2,100 samples, expanded so that they share memory, which the samples must not.
+# Both draw (700, 3) samples; the means are expanded, so that they share memory.
 SAMPLERS = {
-    "gaussian": lambda generator: sample_gaussian(
-        torch.zeros(3, dtype=torch.float64).expand(700, 3), torch.zeros(1), generator
-    ),
-    "bernoulli": lambda generator: sample_bernoulli(torch.tensor(0.5).expand(700, 3), generator),
+    "gaussian": lambda mean, noise: sample_gaussian(mean.expand(700, 3), mean.float(), noise),
+    "bernoulli": lambda mean, noise: sample_bernoulli(mean.expand(700, 3), noise),
 }
-samplers = pytest.mark.parametrize("sample", SAMPLERS.values(), ids=SAMPLERS)
-
-
-@samplers
-def test_noise_comes_from_the_generator_alone(sample):
-    generator = seeded(8)
-    first = sample(generator)
-    assert not torch.equal(sample(generator), first)
-    global_state = torch.get_rng_state()
-    assert torch.equal(sample(seeded(8)), first)
-    assert torch.equal(torch.get_rng_state(), global_state)
-    torch.manual_seed(8)
-    first = sample(None)
-    assert not torch.equal(sample(None), first)
-    torch.manual_seed(8)
-    assert torch.equal(sample(None), first)
-
-
-@samplers
-def test_every_element_has_noise_of_its_own(sample):
-    values = sample(seeded(9))
-    assert values.shape == (700, 3)
-    assert len(values.unique(dim=1).T) == 3  # no two columns are alike
-    runs = values[1:] != values[:-1]
-    assert (runs.sum(dim=0) > 250).all()  # nor are the rows
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_samples_are_like_the_mean(dtype):
-    mean = torch.full((7, 3), 0.3, dtype=dtype)
-    for sample in (sample_gaussian(mean, mean[:1]), sample_bernoulli(mean)):
-        assert (sample.shape, sample.dtype) == (mean.shape, dtype)
+@pytest.mark.parametrize("sample", SAMPLERS.values(), ids=SAMPLERS)
+def test_every_element_has_noise_of_its_own_from_the_generator_alone(sample, dtype):
+    mean, generator = torch.tensor(0.5, dtype=dtype), seeded(8)
+    first = sample(mean, generator)
+    assert (first.shape, first.dtype) == ((700, 3), dtype)
+    assert len(first.unique(dim=1).T) == 3  # no two columns are alike
+    assert ((first[1:] != first[:-1]).sum(dim=0) > 250).all()  # nor are the rows
+    assert not torch.equal(sample(mean, generator), first)
+    global_state = torch.get_rng_state()
+    assert torch.equal(sample(mean, seeded(8)), first)
+    assert torch.equal(torch.get_rng_state(), global_state)
+    torch.manual_seed(8)  # of PyTorch's global generator, the default
+    first = sample(mean, None)
+    assert not torch.equal(sample(mean, None), first)
+    torch.manual_seed(8)
+    assert torch.equal(sample(mean, None), first)
 
 
 ONES = torch.ones(7, 3)
@@ -100,11 +83,9 @@ REFUSED = {
     r"mean has shape \(7, 3\), log_std has shape \(4, 3\)": (ValueError, ONES, ONES[:4]),
     "log_std must broadcast to the shape of mean": (ValueError, ONES[0], ONES),
     "log_std must hold floats": (TypeError, ONES, ONES.long()),
-    "log_std must be a tensor": (TypeError, ONES, np.ones((7, 3))),
     "torch.sigmoid": (ValueError, torch.tensor([0.3, 1.7])),
     r"mean must lie in \[0, 1\]": (ValueError, torch.tensor([0.3, math.nan])),
-    "mean must hold floats": (TypeError, ONES.long()),
-    "mean must be a tensor": (TypeError, 0.5),
+    "mean must be a tensor": (TypeError, np.ones((7, 3))),
 }
 
 
