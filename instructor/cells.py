@@ -4,6 +4,7 @@ ELBO = "ccf226b8-90b6-11eb-15a2-d30c9e27aebb"
 TRAINING = "c86a877c-90b9-11eb-31d8-bbcb71e4fa66"
 SCATTER = "db18e7e2-90bb-11eb-18e5-87e4f094123d"
 LAST_GRADED = "3cb18062-90c2-11eb-3622-1f29d445e0ba"  # shows picture 4
+LAST_PART = "evidence"  # the heading below it
 
 # The four texts that ask for a picture: it must be shown below them.
 PICTURES = {

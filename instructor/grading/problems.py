@@ -4,7 +4,7 @@ nbval compares a notebook with itself. It cannot see that a check was changed an
 outputs were stripped: with nothing stored there is nothing to compare.
 """
 
-from instructor.cells import PICTURES, is_check, pictures_of
+from instructor.cells import LAST_PART, PICTURES, is_check, pictures_of
 from instructor.grading.restored import given
 from instructor.grading.source import defined_names, library_names, python_of
 from vae_checks.library import FORBIDDEN
@@ -28,7 +28,7 @@ def problems_of(notebook):
         yield f"{name}, in {id}, is library-made probability: write the density or sample out"
     section, shown = None, set()
     for cell in notebook.cells:
-        section = cell.id if cell.id in PICTURES else section
+        section = cell.id if cell.id in {*PICTURES, LAST_PART} else section
         if pictures_of(cell):
             shown.add(section)
     yield from (f"{PICTURES[id]}, is missing" for id in PICTURES if id not in shown)
