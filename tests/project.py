@@ -3,6 +3,8 @@
 import ast
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,6 +28,17 @@ def plain_environment(**variables):
     """This process's environment without what pytest-xdist and SMALL_RUN put into it."""
     ours = {name for name in os.environ if "XDIST" in name} | {*SMALL_RUN}
     return {k: v for k, v in os.environ.items() if k not in ours} | variables
+
+
+def instructor(*arguments, **environment):
+    """What comes of `python -m instructor` with these arguments, by default for a small run."""
+    return subprocess.run(
+        [sys.executable, "-m", "instructor", *arguments],
+        env=plain_environment(**SMALL_RUN | environment),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
 
 
 def changed(source, right, wrong):
