@@ -78,7 +78,7 @@ undo = []
 FORGED = {  # what is replaced before a check, and put back after it: how it is named, and the code
     "check-samplers": {
         "Checks.elbo": "replace(type(checks), 'elbo', lambda *_: print('ok'))",
-        "torch.equal": "replace(torch, 'equal', lambda *_: True)",
+        "torch.equal": "replace(torch, 'equal', torch.no_grad()(lambda *_: True))",
         "builtins.print": "replace(builtins, 'print', lambda *_: 0)",
     },
     "check-log-prior": {
@@ -91,6 +91,8 @@ FORGED = {  # what is replaced before a check, and put back after it: how it is 
         "checking.Dh": "replace(c, 'Dh', 1)",
     },
     "check-log-likelihood": {
+        "torch.allclose": "true = compile('lambda *_: True', torch.__file__, 'eval')\n"
+        "replace(torch, 'allclose', eval(true))",
         "Module.__call__": "replace(nn.Module, '__call__', lambda *_: 0)",
         "Shell.showtraceback": "replace(shell, 'showtraceback', lambda *_, **__: print('ok'))",
     },
@@ -122,7 +124,7 @@ import os, torch
 from pathlib import Path
 def files(top):
     return [str(Path(folder, name)) for folder, _, names in os.walk(top) for name in names]
-assert Path("own.txt").read_text() == "own" and "SECRET" not in os.environ
+assert "own" in Path("own.txt").read_text() and "SECRET" not in os.environ
 assert [name for name in files({str(ROOT)!r}) if "/.venv/" not in name] == []
 assert [name for name in files("/tmp") if not name.startswith(os.environ["HOME"])] == []
 assert set(os.listdir("/assignment")) == {{"vae_checks", "vae_digits.py", "vae_explorer", "data"}}
@@ -158,23 +160,22 @@ def a_class(tmp_path_factory):
             for name, source in ({"sees": SEES} | ATTEMPTS).items():
                 source = source.replace("{port}", str(server.getsockname()[1]))
                 insert(forged, "run-settings", source, f"try-{name}")
-        for name, notebook, source in [
-            ("ada [late]", careless, HELPERS),
-            ("eve", forged, changed(HELPERS, "- log_std - 0.5", "- 0.5")),
-            ("=ian <b>", cut, None),
-        ]:
-            (folder / "class" / name).mkdir(parents=True)
-            text = json.dumps(notebook)  # nbformat would give new ids to copies of cells
-            (folder / "class" / name / NOTEBOOK.name).write_text(text, encoding="utf-8-sig")
-            if source:
-                (folder / "class" / name / "vae_helpers.py").write_text(source)
-        for name in ("conftest", "torch", "vae_checks", "sitecustomize"):  # never imported
-            (folder / "class" / "eve" / f"{name}.py").write_text("raise SystemExit")
-        (folder / "class" / "eve" / "own.txt").write_text("own")
+        names = ["conftest", "torch", "vae_checks", "sitecustomize"]  # which are never imported
+        files = {
+            "ada [late]/vae_helpers.py": HELPERS,
+            "eve/vae_helpers.py": changed(HELPERS, "- log_std - 0.5", "- 0.5"),
+            "eve/own.txt": "own",
+            **{f"eve/{name}.py": "raise SystemExit" for name in names},
+            "broken.ipynb": '{"cells": [{}], "metadata": {}, "nbformat": 4}',
+            "notes.pdf": "",
+        }
+        for name, cells in ("ada [late]", careless), ("eve", forged), ("=ian <b>", cut):
+            # Not by nbformat, which would give new ids to copies of cells.
+            files[f"{name}/vae_assignment.ipynb"] = json.dumps(cells)
+        for name, text in files.items():
+            (folder / "class" / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "class" / name).write_text(text, encoding="utf-8-sig")
         (folder / "class" / "nobody").mkdir()
-        broken = '{"cells": [{}], "metadata": {}, "nbformat": 4}'
-        (folder / "class" / "broken.ipynb").write_text(broken)
-        (folder / "class" / "notes.pdf").write_text("")
         arguments = ["grade", folder / "class", "--to", folder / "grades", "-n", "2"]
         result = instructor(*arguments, VAE_EPOCHS="1", SECRET="1")
     assert result.returncode == 0, result.stdout + result.stderr
@@ -221,16 +222,11 @@ def test_without_helpers_their_checks_give_no_points_and_a_cell_that_ends_it_is_
     assert "check-lattice: not run, since the kernel ended in -1" in said
 
 
-@pytest.mark.parametrize("student, remark", [
-    ("nobody", "no notebooks are there: hand in one, vae_assignment.ipynb (found: nothing)"),
-    ("broken", "broken.ipynb cannot be read as a notebook"),
-])  # fmt: skip
-def test_what_cannot_be_run_has_a_row_that_says_why(a_class, student, remark):
-    assert a_class[2][student]["score"] == "0" and remark in a_class[2][student]["remarks"]
-
-
-def test_progress_and_what_is_no_submission_are_said(a_class):
-    folder, printed, _ = a_class
+def test_what_cannot_be_run_has_a_row_that_says_why_or_a_line(a_class):
+    folder, printed, rows = a_class
+    assert rows["nobody"]["remarks"].startswith("no notebooks are there: hand in one, vae_assign")
+    assert rows["broken"]["remarks"].startswith("broken.ipynb cannot be read as a notebook")
+    assert rows["nobody"]["score"] == rows["broken"]["score"] == "0"
     assert "5 students, 5 to be graded with VAE_DATASET=embedded VAE_EPOCHS=1" in printed
     assert "not a submission: notes.pdf" in printed and "ada [late]: 100 of 100" in printed
     assert "<li>notes.pdf</li>" in (folder / "grades" / "index.html").read_text()
