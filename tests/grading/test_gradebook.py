@@ -1,17 +1,16 @@
 """The grade book: a class graded by the command, its table and its pages."""
 
-import csv
 import json
 import os
 import re
 import runpy
 import socket
 import sys
-from html import unescape
 
 import nbformat
 import pytest
 
+from grade_book import remarks, rows_of
 from instructor.cells import ELBO, cell_of
 from instructor.files import read_notebook
 from instructor.grading.sandbox import why_no_sandbox
@@ -25,20 +24,9 @@ POINTS = {
 }
 
 
-def rows_of(folder):
-    with open(folder / "grades" / "grades.csv", newline="", encoding="utf-8") as file:
-        return {row["student_id"]: row for row in csv.DictReader(file)}
-
-
 def points(row):
     """The checks that gave points, and how many."""
     return {id: int(row[id]) for id in POINTS if row[id] != "0"}
-
-
-def remarks(folder, student):
-    """All remarks on a student's page, as text."""
-    page = (folder / "grades" / f"{student}.html").read_text()
-    return unescape("\n".join(re.findall("<li>((?!<a).*?)</li>", page, re.S)))
 
 
 # A class -----------------------------------------------------------------------------------------
@@ -115,7 +103,7 @@ ATTEMPTS = {  # at what the sandbox forbids; nothing is changed where one succee
     "checks": "open('/assignment/vae_checks/__init__.py', 'a')",
     "another-module": "open('/assignment/vae_helpers.py', 'a')",
     "project": f"open({str(ROOT / 'README.md')!r})",
-    "memory": "bytearray(100 << 30)",
+    "memory": "bytearray(7 << 30)",
     "disk": "open('large', 'wb').truncate(2 << 30)",
     "shared-memory": "import os; os.posix_fallocate(os.open('/dev/shm/x', 66), 0, 300 << 20)",
 }
@@ -209,7 +197,7 @@ def test_a_mistake_costs_its_check_and_the_tests_of_the_helpers_are_run(a_class)
 def test_the_sandbox_has_the_students_files_the_checks_and_the_digits_and_nothing_else(a_class):
     said = remarks(a_class[0], "eve")
     stopped = re.findall(r"(?m)^try-(\S+): \w*Error", said)
-    assert sorted(stopped) == sorted(ATTEMPTS), said
+    assert sorted(stopped) == sorted(ATTEMPTS) and "try-sees" not in said, said
 
 
 def test_without_helpers_their_checks_give_no_points_and_a_cell_that_ends_it_is_named(a_class):

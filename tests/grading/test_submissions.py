@@ -108,6 +108,7 @@ ZIPS = {  # where the files of a .zip are a student's otherwise than those of a 
     "a student's folder": ([f"vae/{name}" for name in BOTH], [f"vae/{name}" for name in BOTH]),
     "an old one inside": ([*BOTH, f"old/{NOTEBOOK}"], [f"old/{NOTEBOOK}", *BOTH]),
     "paths that lead out": ([*BOTH, "../outside.py", "/etc/outside.py", "a/../../b.py"], BOTH),
+    "Windows's paths": ([f"vae\\{NOTEBOOK}", "vae\\x.py"], [f"vae/{NOTEBOOK}", "vae/x.py"]),
     "nothing": ([], []),
 }
 
