@@ -47,53 +47,40 @@ LIBRARY = {  # what libraries change in themselves, which is no forgery, before 
 
 FORGE = """
 import builtins, inspect, io, sys, types, unittest.mock, vae_checks.checking as c
-main, shell, undo = sys.modules["__main__"], get_ipython(), []
+main, shell, Old, undo = sys.modules["__main__"], get_ipython(), type(checks), []
 def replace(owner, name, value):
     is_own = name in [*vars(owner), "__code__"]
     undo.append((owner, name, getattr(owner, name), is_own))
     setattr(owner, name, value)
-def replace_within(function, *what):
-    def replacing(*arguments):
-        replace(*what)
-        return function(*arguments)
-    replace(main, function.__name__, replacing)
+def within(function, *what):
+    return lambda *arguments: replace(*what) or function(*arguments)
 """
 UNDO = """
 for owner, name, old, is_own in reversed(undo):
     setattr(owner, name, old) if is_own else delattr(owner, name)
 undo = []
 """
-FORGED = {  # what is replaced before a check, and put back after it: how it is named, and the code
-    "check-samplers": {
-        "Checks.elbo": "replace(type(checks), 'elbo', lambda *_: print('ok'))",
-        "torch.equal": "replace(torch, 'equal', torch.no_grad()(lambda *_: True))",
-        "builtins.print": "replace(builtins, 'print', lambda *_: 0)",
-    },
-    "check-log-prior": {
-        "Checks.elbo": "replace(type(checks), 'elbo', print)",
-        "torch.equal": "replace(torch, 'equal', torch.is_tensor)",
-        "Tensor.all": "replace(torch.Tensor, 'all', torch.Tensor.any)",
-    },
-    "check-decoder": {
-        "Checks.elbo": "replace(inspect.unwrap(type(checks).elbo), '__code__', replace.__code__)",
-        "checking.Dh": "replace(c, 'Dh', 1)",
-    },
-    "check-log-likelihood": {
-        "torch.allclose": "true = compile('lambda *_: True', torch.__file__, 'eval')\n"
-        "replace(torch, 'allclose', eval(true))",
-        "Module.__call__": "replace(nn.Module, '__call__', lambda *_: 0)",
-        "Shell.showtraceback": "replace(shell, 'showtraceback', lambda *_, **__: print('ok'))",
-    },
-    "check-joint": {
-        "Shell.CustomTB": "replace(shell, 'CustomTB', lambda *_: 0)",
-        "patch.dict": "replace(unittest.mock.patch, 'dict', lambda *_: 0)",
-    },
-    "check-log-q": {"checking.require": "replace_within(log_q, c, 'require', lambda *_: 0)"},
-    "check-elbo": {"it did not print": "replace_within(elbo, sys, 'stdout', io.StringIO())"},
-    "check-gradients": {
-        "vae_checks": "sys.modules['vae_checks'] = types.SimpleNamespace(Checks=type(checks))"
-    },
-}
+FORGED = [  # before which check something is replaced, how it is named, and what it is
+    ("samplers", "Checks.elbo", "type(checks), 'elbo', lambda *_: print('ok')"),
+    ("samplers", "torch.equal", "torch, 'equal', torch.no_grad()(lambda *_: True)"),
+    ("samplers", "builtins.print", "builtins, 'print', lambda *_: 0"),
+    ("log-prior", "Checks.elbo", "type(checks), 'elbo', print"),
+    ("log-prior", "torch.equal", "torch, 'equal', torch.is_tensor"),
+    ("log-prior", "Tensor.all", "torch.Tensor, 'all', torch.Tensor.any"),
+    ("decoder", "Checks.elbo", "inspect.unwrap(type(checks).elbo), '__code__', replace.__code__"),
+    ("decoder", "checking.Dh", "c, 'Dh', 1"),
+    ("log-likelihood", "Module.__call__", "nn.Module, '__call__', lambda *_: 0"),
+    ("log-likelihood", "Shell.showtraceback", "shell, 'showtraceback', lambda *_, **__: 0"),
+    ("joint", "torch.all", "torch, 'all', eval(compile('lambda *_: 1', torch.__file__, 'eval'))"),
+    ("joint", "patch.dict", "unittest.mock.patch, 'dict', lambda *_: 0"),
+    ("log-q", "checking.require", "main, 'log_q', within(log_q, c, 'require', lambda *_: 0)"),
+    ("elbo", "it did not print", "main, 'elbo', within(elbo, sys, 'stdout', io.StringIO())"),
+    (
+        "gradients",
+        "vae_checks",
+        "sys, 'modules', {'vae_checks': types.SimpleNamespace(Checks=print)}",
+    ),
+]
 
 ATTEMPTS = {  # at what the sandbox forbids; nothing is changed where one succeeds
     "network": "import socket; socket.create_connection(('127.0.0.1', {port}), 5)",
@@ -137,9 +124,11 @@ def a_class(tmp_path_factory):
     insert(careless, "check-train", f"print({MARKUP!r})\n{DISPLAY}")
     careless.cells.insert(0, nbformat.v4.new_markdown_cell(TEXT))
     insert(forged, "check-samplers", FORGE)
-    for id, what in FORGED.items():
-        insert(forged, id, "\n".join(what.values()))
-        place = forged.cells.index(cell_of(forged, id))
+    for name in {name: 0 for name, _, _ in FORGED}:
+        insert(
+            forged, f"check-{name}", "\n".join(f"replace({w})" for n, _, w in FORGED if n == name)
+        )
+        place = forged.cells.index(cell_of(forged, f"check-{name}"))
         forged.cells.insert(place + 1, code_cell(UNDO, "own", execution_count=99))
     insert(forged, "check-train", "exit()")
     insert(cut, "check-decoder", "exit()", "-1")
@@ -179,9 +168,8 @@ def test_correct_work_has_full_marks_whatever_became_of_the_given_cells(a_class)
 def test_what_a_student_replaced_gives_no_points_for_the_check_and_is_named(a_class):
     folder, _, rows = a_class
     said = remarks(folder, "eve")
-    verdict = "(?m)^.*{}.*: no verdict: .*{}".format
-    named = [(id, name) for id, what in FORGED.items() for name in what]
-    assert not [pair for pair in named if not re.search(verdict(*pair), said)]
+    verdict = "(?m)^.*check-{}.*: no verdict: .*{}".format
+    assert not [pair for *pair, _ in FORGED if not re.search(verdict(*pair), said)], said
     passed = ["check-bernoulli", "check-encoder"]
     assert points(rows["eve"]) == {id: POINTS[id] for id in passed}
 
