@@ -15,7 +15,7 @@ import pytest
 
 from grade_book import remarks, rows_of
 from instructor.grading.sandbox import why_no_sandbox
-from project import SMALL_RUN, code_cell, plain_environment
+from project import code_cell, small_environment
 
 COMMAND = ["-m", "instructor", "grade", "--to", "grades"]
 WITH_SMALL_LIMITS = """
@@ -38,10 +38,12 @@ def start(folder, students, command=("-c", WITH_SMALL_LIMITS), **environment):
         notebook = nbformat.v4.new_notebook(cells=[code_cell(s, id) for id, s in cells.items()])
         (folder / "class" / student).mkdir(parents=True)
         nbformat.write(notebook, folder / "class" / student / "vae_assignment.ipynb")
+    environment = small_environment(**environment)
+    del environment["OMP_NUM_THREADS"]  # the command sets it
     return subprocess.Popen(
         [sys.executable, *command, folder / "class"],
         cwd=folder,
-        env=plain_environment(**SMALL_RUN) | environment,
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -9,7 +9,7 @@ import nbformat
 
 from instructor.cells import LAST_GRADED, SCATTER, cell_of
 from instructor.files import read_notebook
-from project import NOTEBOOK, ROOT, SMALL_RUN, notebook_of, plain_environment
+from project import NOTEBOOK, ROOT, notebook_of, small_environment
 
 BS = "9e7e46b0-8e84-11eb-1648-0f033e4e6068"
 
@@ -22,7 +22,7 @@ def nbval(folder, *options):
     result = subprocess.run(
         [*command, "--junitxml", report, *options],
         cwd=folder,
-        env=plain_environment() | SMALL_RUN,
+        env=small_environment(),
         capture_output=True,
         text=True,
         timeout=600,
