@@ -3,6 +3,8 @@
 import ast
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,18 +16,19 @@ NOTEBOOK = ROOT / "vae_assignment.ipynb"
 MNIST_FOLDER = ROOT / "data" / "MNIST" / "raw"
 
 # The environment of a kernel that runs the notebook in any folder, in seconds, on one core.
-SMALL_RUN = {
-    "PYTHONPATH": str(ROOT),
-    "OMP_NUM_THREADS": "1",
-    "VAE_DATASET": "embedded",
-    "VAE_EPOCHS": "2",
-}
+SMALL_RUN = {"VAE_DATASET": "embedded", "VAE_EPOCHS": "2", "OMP_NUM_THREADS": "1"}
+SMALL_RUN |= {"PYTHONPATH": str(ROOT)}
 
 
-def plain_environment(**variables):
-    """This process's environment without what pytest-xdist and SMALL_RUN put into it."""
-    ours = {name for name in os.environ if "XDIST" in name} | {*SMALL_RUN}
-    return {k: v for k, v in os.environ.items() if k not in ours} | variables
+def small_environment(**variables):
+    """This process's environment, without what pytest-xdist puts into it, for a small run."""
+    return {k: v for k, v in os.environ.items() if "XDIST" not in k} | SMALL_RUN | variables
+
+
+def instructor(*arguments, **variables):
+    """What comes of `python -m instructor` with these arguments, by default for a small run."""
+    command, env = [sys.executable, "-m", "instructor", *arguments], small_environment(**variables)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
 
 
 def changed(source, right, wrong):

@@ -11,74 +11,49 @@ import pytest
 from instructor.cells import LAST_GRADED, cell_of
 from instructor.files import read_notebook, write_whole
 from instructor.page import html_page
-from project import NOTEBOOK, ROOT, SMALL_RUN, notebook_of, plain_environment
+from project import NOTEBOOK, ROOT, instructor, notebook_of
 
 
-def instructor(*arguments, **options):
-    options = {"cwd": ROOT, "env": plain_environment() | SMALL_RUN, **options}
-    command = [sys.executable, "-m", "instructor", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, **options)
-
-
-@pytest.fixture(scope="module")
-def executions(tmp_path_factory):
-    """The paths of two executions of the notebook down to picture 4, one epoch, two threads."""
-    folder = tmp_path_factory.mktemp("executions")
+def test_two_executions_store_the_same_bytes(tmp_path):
     notebook = read_notebook(NOTEBOOK)
     del notebook.cells[notebook.cells.index(cell_of(notebook, LAST_GRADED)) + 1 :]
-    nbformat.write(notebook, folder / "source.ipynb")
+    nbformat.write(notebook, tmp_path / "source.ipynb")
     # PASSIVE: beside another process, threads that wait by spinning slow both many times over.
-    threads = {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE", "VAE_EPOCHS": "1"}
-    paths = folder / "first.ipynb", folder / "second.ipynb"
-    for path in paths:
-        environment = plain_environment() | SMALL_RUN | threads
-        result = instructor("execute", folder / "source.ipynb", path, env=environment)
+    run = {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE", "VAE_EPOCHS": "1"}
+    first, second = tmp_path / "first.ipynb", tmp_path / "second.ipynb"
+    for path in (first, second):
+        result = instructor("execute", tmp_path / "source.ipynb", path, **run)
         assert result.returncode == 0, result.stderr
-    return paths
-
-
-def test_two_executions_store_the_same_bytes(executions):
-    first, second = (read_notebook(path) for path in executions)
-    for a, b in zip(first.cells, second.cells):
+    for a, b in zip(read_notebook(first).cells, read_notebook(second).cells):
         assert a == b, a.id
-    assert executions[0].read_bytes() == executions[1].read_bytes()
+    assert first.read_bytes() == second.read_bytes()
 
 
-def nbdiff(a, b, folder):
-    """The difference that nbdime finds, with this project's settings."""
-    out = folder / "difference.json"
-    program = Path(sys.executable).with_name("nbdiff")
-    subprocess.run([program, "--out", out, a, b], cwd=ROOT, check=True)
-    return json.loads(out.read_text())
-
-
-def test_nbdiff_shows_nothing_where_nothing_changed(tmp_path):
+def test_nbdiff_shows_what_changed_cell_by_cell_and_nothing_else(tmp_path):
     notebook = read_notebook(NOTEBOOK)
     notebook.metadata.kernelspec = {"name": "other", "display_name": "Other"}
     notebook.metadata.language_info.version = "3.99"
-    for cell in notebook.cells:
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for cell in code:
         cell.metadata["collapsed"] = True
-        if cell.cell_type == "code":
-            cell.execution_count += 7
-            for output in cell.outputs:
-                if output.output_type == "execute_result":
-                    output.execution_count += 7
-    nbformat.write(notebook, tmp_path / "noisy.ipynb")
-    assert nbdiff(NOTEBOOK, tmp_path / "noisy.ipynb", tmp_path) == []
+        cell.execution_count += 7
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count += 7
 
+    def difference():
+        nbformat.write(notebook, tmp_path / "other.ipynb")
+        paths = [tmp_path / "difference.json", NOTEBOOK, tmp_path / "other.ipynb"]
+        program = Path(sys.executable).with_name("nbdiff")
+        subprocess.run([program, "--out", *paths], cwd=ROOT, check=True)
+        return json.loads(paths[0].read_text())
 
-def test_nbdiff_matches_the_cells_by_their_ids(tmp_path):
-    notebook = read_notebook(NOTEBOOK)
-    for i, cell in enumerate(notebook.cells):
-        if cell.cell_type == "code":
-            cell.source, cell.outputs = f"written_anew = {i}", []
-    nbformat.write(notebook, tmp_path / "student.ipynb")
-    [cells] = nbdiff(NOTEBOOK, tmp_path / "student.ipynb", tmp_path)
-    assert {change["op"] for change in cells["diff"]} == {"patch"}
-    assert len(cells["diff"]) == sum(cell.cell_type == "code" for cell in notebook.cells)
+    assert difference() == []
+    for number, cell in enumerate(code):
+        cell.source, cell.outputs = f"written_anew = {number}", []
+    [cells] = difference()
+    assert [change["op"] for change in cells["diff"]] == ["patch"] * len(code)
 
-
-# All or nothing ----------------------------------------------------------------------------------
 
 NO_IDS = '{"cells": [{"cell_type": "code", "source": "1"}], "metadata": {}, "nbformat": 4}'
 
@@ -120,15 +95,13 @@ def test_where_writing_fails_the_old_file_stays(tmp_path, monkeypatch):
 
 
 def test_a_page_has_a_gap_where_an_equation_or_a_picture_cannot_be_set():
-    notebook = nbformat.v4.new_notebook()
     text = r"$x^2$, $\left( <$ and $$x_1_2$$ ![a](attachment:a.png) ![b](attachment:b.png)"
     pixel = {"image/png": "iVBORw0KGgo="}
     cell = nbformat.v4.new_markdown_cell(text, attachments={"b.png": pixel})
-    notebook.cells = [cell]
-    html = html_page(notebook)
-    assert html.count("<math ") == 1
-    assert r"<code>\left( &lt;</code>" in html and "<code>x_1_2</code>" in html
-    assert "[a: this picture is missing]" in html and "data:image/png;base64,iVBORw0KGgo" in html
+    html = html_page(nbformat.v4.new_notebook(cells=[cell]))
+    gaps = [r"<code>\left( &lt;</code>", "<code>x_1_2</code>", "[a: this picture is missing]"]
+    assert not [gap for gap in gaps if gap not in html]
+    assert html.count("<math ") == 1 and "data:image/png;base64,iVBORw0KGgo" in html
 
 
 @pytest.mark.parametrize("command", ["", "execute", "handout", "grade", "compare"])

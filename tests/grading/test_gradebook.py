@@ -1,84 +1,162 @@
-"""The grade book: a class graded by the command, its rows, table and pages."""
+"""The grade book: a class graded by the command, its table and its pages."""
 
-import csv
 import json
 import os
 import re
-import shutil
-import subprocess
+import runpy
+import socket
 import sys
 
 import nbformat
 import pytest
 
-from instructor.cells import ELBO, HELPERS_CHECKS, cell_of, is_check
+from grade_book import remarks, rows_of
+from instructor.cells import ELBO, cell_of
 from instructor.files import read_notebook
-from instructor.grading.feedback import student_page
-from instructor.grading.gradebook import GradeBook, grade_class, n_cores, no_formula
-from instructor.grading.grader import POINTS, Result
-from instructor.grading.limits import Limits
-from instructor.grading.restored import given
-from instructor.grading.roster import Submission
-from project import NOTEBOOK, ROOT, changed, code_cell, plain_environment
+from instructor.grading.sandbox import why_no_sandbox
+from project import NOTEBOOK, ROOT, changed, code_cell, instructor
 
-MARKUP = "<script>alert(1)</script><style>body { display: none }</style> [a](javascript:b) "
-
-
-def command(folder, *options):
-    """Grade folder/class into folder/grades by the command; what it printed, and the rows."""
-    arguments = ["-m", "instructor", "grade", folder / "class", "--to", folder / "grades", *options]
-    result = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env=plain_environment(VAE_EPOCHS="1", OMP_NUM_THREADS="1"),
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout, rows_of(folder)
-
-
-def rows_of(folder):
-    with open(folder / "grades" / "grades.csv", newline="", encoding="utf-8") as file:
-        return {row["student_id"]: row for row in csv.DictReader(file)}
+HELPERS = (ROOT / "vae_helpers.py").read_text()
+POINTS = {
+    cell.id: cell.metadata.nbgrader.points
+    for cell in read_notebook(NOTEBOOK).cells
+    if cell.id.startswith("check-")
+}
 
 
 def points(row):
-    return {id: float(row[id]) for id in POINTS}
+    """The checks that gave points, and how many."""
+    return {id: int(row[id]) for id in POINTS if row[id] != "0"}
+
+
+# A class -----------------------------------------------------------------------------------------
+
+MARKUP = "<script>alert(1)</script><style>body { display: none }</style> [a](javascript:b)"
+TEXT = MARKUP + "\n\n![a](attachment:a.png) $\\text{<style>x</style>}$ <meta http-equiv=refresh>"
+DISPLAY = "from IPython.display import display\ndisplay({'image/png': '\"><script>'}, raw=True)"
+
+LIBRARY = {  # what libraries change in themselves, which is no forgery, before each of the checks
+    "check-gaussian": "torch.compile(nn.Linear(2, 2), backend='eager')(torch.ones(1, 2))",
+    "check-samplers": "torch.set_default_dtype(torch.float64); torch.set_default_device('cpu')",
+    "check-log-prior": "torch.set_default_dtype(torch.float32); checks = 'of their own'",
+    "check-decoder": "torch.func.vmap(torch.sin)(torch.ones(3))\n"
+    "torch.jit.trace(nn.Linear(1, 1), torch.ones(1))",
+    "check-log-likelihood": "%xmode Plain\n%precision 3\n%colors NoColor\n%matplotlib inline",
+    "check-joint": "import torch._dynamo, torch.fx; torch.fx.symbolic_trace(nn.Linear(1, 1))",
+}
+
+FORGE = """
+import builtins, inspect, io, sys, types, unittest.mock, vae_checks.checking as c
+main, shell, Old, undo = sys.modules["__main__"], get_ipython(), type(checks), []
+def replace(owner, name, value):
+    is_own = name in [*vars(owner), "__code__"]
+    undo.append((owner, name, getattr(owner, name), is_own))
+    setattr(owner, name, value)
+def within(function, *what):
+    return lambda *arguments: replace(*what) or function(*arguments)
+"""
+UNDO = """
+for owner, name, old, is_own in reversed(undo):
+    setattr(owner, name, old) if is_own else delattr(owner, name)
+undo = []
+"""
+FORGED = [  # before which check something is replaced, how it is named, and what it is
+    ("samplers", "Checks.elbo", "type(checks), 'elbo', lambda *_: print('ok')"),
+    ("samplers", "torch.equal", "torch, 'equal', torch.no_grad()(lambda *_: True)"),
+    ("samplers", "builtins.print", "builtins, 'print', lambda *_: 0"),
+    ("log-prior", "Checks.elbo", "type(checks), 'elbo', print"),
+    ("log-prior", "torch.equal", "torch, 'equal', torch.is_tensor"),
+    ("log-prior", "Tensor.all", "torch.Tensor, 'all', torch.Tensor.any"),
+    ("decoder", "Checks.elbo", "inspect.unwrap(type(checks).elbo), '__code__', replace.__code__"),
+    ("decoder", "checking.Dh", "c, 'Dh', 1"),
+    ("log-likelihood", "Module.__call__", "nn.Module, '__call__', lambda *_: 0"),
+    ("log-likelihood", "Shell.showtraceback", "shell, 'showtraceback', lambda *_, **__: 0"),
+    ("joint", "torch.all", "torch, 'all', eval(compile('lambda *_: 1', torch.__file__, 'eval'))"),
+    ("joint", "patch.dict", "unittest.mock.patch, 'dict', lambda *_: 0"),
+    ("log-q", "checking.require", "main, 'log_q', within(log_q, c, 'require', lambda *_: 0)"),
+    ("elbo", "it did not print", "main, 'elbo', within(elbo, sys, 'stdout', io.StringIO())"),
+    (
+        "gradients",
+        "vae_checks",
+        "sys, 'modules', {'vae_checks': types.SimpleNamespace(Checks=print)}",
+    ),
+]
+
+ATTEMPTS = {  # at what the sandbox forbids; nothing is changed where one succeeds
+    "network": "import socket; socket.create_connection(('127.0.0.1', {port}), 5)",
+    "processes": f"import os; os.kill({os.getpid()}, 0)",
+    "system": "open('/etc/passwd', 'a')",
+    "libraries": "import torch; open(torch.__file__, 'a')",
+    "checks": "open('/assignment/vae_checks/__init__.py', 'a')",
+    "another-module": "open('/assignment/vae_helpers.py', 'a')",
+    "project": f"open({str(ROOT / 'README.md')!r})",
+    "memory": "bytearray(7 << 30)",
+    "disk": "open('large', 'wb').truncate(2 << 30)",
+    "shared-memory": "import os; os.posix_fallocate(os.open('/dev/shm/x', 66), 0, 300 << 20)",
+}
+SEES = f"""
+import os, torch
+from pathlib import Path
+def files(top):
+    return [str(Path(folder, name)) for folder, _, names in os.walk(top) for name in names]
+assert "own" in Path("own.txt").read_text() and "SECRET" not in os.environ
+assert [name for name in files({str(ROOT)!r}) if "/.venv/" not in name] == []
+assert [name for name in files("/tmp") if not name.startswith(os.environ["HOME"])] == []
+assert set(os.listdir("/assignment")) == {{"vae_checks", "vae_digits.py", "vae_explorer", "data"}}
+"""
+
+
+def insert(notebook, before, source, id="own"):
+    cell = code_cell(source, id, execution_count=99)
+    notebook.cells.insert(notebook.cells.index(cell_of(notebook, before)), cell)
 
 
 @pytest.fixture(scope="module")
 def a_class(tmp_path_factory):
     """A class of three whose notebooks run and two whose do not: folder, output, rows."""
     folder = tmp_path_factory.mktemp("graded")
-    helpers = (ROOT / "vae_helpers.py").read_text()
-    careless = read_notebook(NOTEBOOK)
+    careless, forged, cut = (read_notebook(NOTEBOOK) for _ in range(3))
     careless.cells.remove(cell_of(careless, "check-elbo"))
     careless.cells.insert(40, cell_of(careless, "check-joint").copy())
-    cell_of(careless, ELBO).source += "\nprint('my elbo')"
-    text = nbformat.v4.new_markdown_cell(MARKUP + "\n\n![a](attachment:a.png)", id="own-text")
-    own = code_cell(f"print({MARKUP!r})", "own-print", execution_count=99)
-    careless.cells[60:60] = [text, own]
-    wrong = read_notebook(NOTEBOOK)
-    index = wrong.cells.index(cell_of(wrong, "check-codes"))
-    wrong.cells.insert(index, code_cell("exit()", "own-exit", execution_count=99))
-    for name, notebook, source in [
-        ("ada [late]", careless, helpers),
-        ("eve", wrong, changed(helpers, "- log_std - 0.5", "- 0.5")),
-        ("=ian", careless, None),
-    ]:
-        (folder / "class" / name).mkdir(parents=True)
-        text = json.dumps(notebook)  # nbformat would give new ids to copies of cells
-        (folder / "class" / name / NOTEBOOK.name).write_text(text, encoding="utf-8-sig")
-        if source:
-            (folder / "class" / name / "vae_helpers.py").write_text(source)
-    (folder / "class" / "eve" / "conftest.py").write_text("import not_there")
-    (folder / "class" / "nobody").mkdir()
-    (folder / "class" / "broken.ipynb").write_text('{"cells": [{}], "metadata": {}, "nbformat": 4}')
-    (folder / "class" / "notes.pdf").write_text("")
-    printed, rows = command(folder, "-n", "2")
-    return folder, printed, rows
+    cell_of(careless, ELBO).source += "\nprint('their elbo')"
+    for id, source in LIBRARY.items():
+        insert(careless, id, source)
+    insert(careless, "check-train", f"print({MARKUP!r})\n{DISPLAY}")
+    careless.cells.insert(0, nbformat.v4.new_markdown_cell(TEXT))
+    insert(forged, "check-samplers", FORGE)
+    for name in {name: 0 for name, _, _ in FORGED}:
+        insert(
+            forged, f"check-{name}", "\n".join(f"replace({w})" for n, _, w in FORGED if n == name)
+        )
+        place = forged.cells.index(cell_of(forged, f"check-{name}"))
+        forged.cells.insert(place + 1, code_cell(UNDO, "own", execution_count=99))
+    insert(forged, "check-train", "exit()")
+    insert(cut, "check-decoder", "exit()", "-1")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        if not why_no_sandbox():
+            for name, source in ({"sees": SEES} | ATTEMPTS).items():
+                source = source.replace("{port}", str(server.getsockname()[1]))
+                insert(forged, "run-settings", source, f"try-{name}")
+        names = ["conftest", "torch", "vae_checks", "sitecustomize"]  # which are never imported
+        files = {
+            "ada [late]/vae_helpers.py": HELPERS,
+            "eve/vae_helpers.py": changed(HELPERS, "- log_std - 0.5", "- 0.5"),
+            "eve/own.txt": "own",
+            **{f"eve/{name}.py": "raise SystemExit" for name in names},
+            "broken.ipynb": '{"cells": [{}], "metadata": {}, "nbformat": 4}',
+            "notes.pdf": "",
+        }
+        for name, cells in ("ada [late]", careless), ("eve", forged), ("=ian <b>", cut):
+            # Not by nbformat, which would give new ids to copies of cells.
+            files[f"{name}/vae_assignment.ipynb"] = json.dumps(cells)
+        for name, text in files.items():
+            (folder / "class" / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "class" / name).write_text(text, encoding="utf-8-sig")
+        (folder / "class" / "nobody").mkdir()
+        arguments = ["grade", folder / "class", "--to", folder / "grades", "-n", "2"]
+        result = instructor(*arguments, VAE_EPOCHS="1", SECRET="1")
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder, result.stdout, rows_of(folder)
 
 
 def test_correct_work_has_full_marks_whatever_became_of_the_given_cells(a_class):
@@ -87,144 +165,134 @@ def test_correct_work_has_full_marks_whatever_became_of_the_given_cells(a_class)
     assert row["remarks"] == "check-elbo is missing: copy this cell from the assignment"
 
 
-def test_a_mistake_costs_its_check_and_the_cell_that_ends_the_kernel_is_named(a_class):
-    row = json.loads((a_class[0] / "grades" / "rows" / "eve.json").read_text())
-    assert row["points"]["check-gaussian"] == 0 and row["points"]["check-bernoulli"] == 10
-    assert "check-gaussian: " in row["remarks"][0]
-    assert "own-exit: it ended the kernel" in row["remarks"]
-    assert row["points"]["check-lattice"] == 0
-    assert [r for r in row["remarks"] if "tests of vae_helpers.py: " in r and " failed" in r]
+def test_what_a_student_replaced_gives_no_points_for_the_check_and_is_named(a_class):
+    folder, _, rows = a_class
+    said = remarks(folder, "eve")
+    verdict = "(?m)^.*check-{}.*: no verdict: .*{}".format
+    assert not [pair for *pair, _ in FORGED if not re.search(verdict(*pair), said)], said
+    passed = ["check-bernoulli", "check-encoder"]
+    assert points(rows["eve"]) == {id: POINTS[id] for id in passed}
 
 
-def test_without_helpers_their_checks_give_no_points(a_class):
-    row = a_class[2]["'=ian"]
-    assert {id for id, n in points(row).items() if n < POINTS[id]} == HELPERS_CHECKS
-    assert "no vae_helpers.py was handed in" in row["remarks"]
+def test_a_mistake_costs_its_check_and_the_tests_of_the_helpers_are_run(a_class):
+    said = remarks(a_class[0], "eve")
+    assert "check-gaussian: " in said
+    assert re.search(r"the tests of vae_helpers.py: \d+ failed, \d+ passed", said)
 
 
-@pytest.mark.parametrize("student, remark", [
-    ("nobody", "no notebooks are there: hand in one, vae_assignment.ipynb (found: nothing)"),
-    ("broken", "broken.ipynb cannot be read as a notebook"),
-])  # fmt: skip
-def test_what_cannot_be_run_has_a_row_that_says_why(a_class, student, remark):
-    assert a_class[2][student]["score"] == "0" and remark in a_class[2][student]["remarks"]
+@pytest.mark.sandbox
+@pytest.mark.skipif(bool(why_no_sandbox()), reason=why_no_sandbox())
+def test_the_sandbox_has_the_students_files_the_checks_and_the_digits_and_nothing_else(a_class):
+    said = remarks(a_class[0], "eve")
+    stopped = re.findall(r"(?m)^try-(\S+): \w*Error", said)
+    assert sorted(stopped) == sorted(ATTEMPTS) and "try-sees" not in said, said
 
 
-def test_progress_and_what_is_no_submission_are_said(a_class):
-    folder, printed, _ = a_class
+def test_without_helpers_their_checks_give_no_points_and_a_cell_that_ends_it_is_named(a_class):
+    row = a_class[2]["'=ian <b>"]
+    assert points(row) == {"check-log-prior": 4} and row["remarks"] == "'-1: it ended the kernel"
+    said = remarks(a_class[0], "%3Dian %3Cb%3E")
+    assert (
+        "check-bernoulli, check-gaussian, check-samplers: no vae_helpers.py was handed in" in said
+    )
+    assert "check-lattice: not run, since the kernel ended in -1" in said
+
+
+def test_what_cannot_be_run_has_a_row_that_says_why_or_a_line(a_class):
+    folder, printed, rows = a_class
+    assert rows["nobody"]["remarks"].startswith("no notebooks are there: hand in one, vae_assign")
+    assert rows["broken"]["remarks"].startswith("broken.ipynb cannot be read as a notebook")
+    assert rows["nobody"]["score"] == rows["broken"]["score"] == "0"
     assert "5 students, 5 to be graded with VAE_DATASET=embedded VAE_EPOCHS=1" in printed
     assert "not a submission: notes.pdf" in printed and "ada [late]: 100 of 100" in printed
     assert "<li>notes.pdf</li>" in (folder / "grades" / "index.html").read_text()
 
 
-def test_the_pages_need_no_network_and_show_verdicts_and_pictures(a_class):
+def test_the_pages_need_no_network_and_show_verdicts_pictures_and_no_markup(a_class):
     folder = a_class[0] / "grades"
-    index, page = (folder / "index.html").read_text(), (folder / "ada [late].html").read_text()
-    for html in (index, page):
-        assert not re.search(r"(src|href)=[\"']?(https?:)?//", html)
-    assert '<a href="ada%20%5Blate%5D.html">ada [late]</a>' in index
+    pages = {path.name: path.read_text() for path in folder.glob("*.html")}
+    for page in pages.values():
+        assert not re.search(r"(src|href)=[\"']?(https?:)?//|<b></h1>|<b></title>", page)
+    assert '<a href="ada%20%5Blate%5D.html">ada [late]</a>' in pages["index.html"]
+    page = pages["ada [late].html"]
     assert page.count('class="verdict passed"') == len(POINTS) and "verdict failed" not in page
-    assert page.count("data:image/png") == 2 * page.count("<figcaption>handed in") >= 10
-    eve = (folder / "eve.html").read_text()
-    assert 'class="verdict failed" id="check-gaussian"' in eve
-    assert re.search(r"\d+ failed, \d+ passed", eve)
-
-
-def test_a_students_markup_stays_text_and_a_missing_picture_leaves_a_gap(a_class):
-    page = (a_class[0] / "grades" / "ada [late].html").read_text()
+    figures = page.count("<figcaption>handed in")
+    assert page.count("data:image/png") == 2 * figures - 1 >= 9  # one that the student added
     assert page.count("&lt;script&gt;") >= 2 and "alert(1)" in page
-    assert not re.search("<script|href=.javascript|<style>body", page)
+    assert not re.search("<script|href=.javascript|<style>body|<style>x|<meta http-equiv=.?r", page)
     assert "this picture is missing" in page
-
-
-def test_a_picture_that_is_none_and_a_text_with_markup_make_a_page():
-    cell = code_cell("1", "own")
-    cell.outputs = [nbformat.v4.new_output("display_data", {"image/png": '"><script>'})]
-    equation = nbformat.v4.new_markdown_cell(r"$\text{<style>x</style>}$ <meta http-equiv=refresh>")
-    page = student_page("<b>", Result(cells=[cell, equation]), POINTS, "")
-    assert not re.search("<script|<style>x|<meta http-equiv=.?refresh|<b></h1>", page)
+    assert 'class="verdict failed" id="check-gaussian"' in pages["eve.html"]
 
 
 # Without kernels ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def quick(tmp_path, monkeypatch):
-    """Grades a class of notebooks that cannot be read, which is quick; what was printed."""
-    for name in "abcdefg":
-        (tmp_path / "class").mkdir(exist_ok=True)
-        (tmp_path / "class" / f"{name}.ipynb").write_text("{")
-    for name in ("VAE_DATASET", "VAE_EPOCHS", "OMP_NUM_THREADS"):
+def grade(tmp_path, monkeypatch, capsys):
+    """Runs the command in this process; what was said, and the rows."""
+    for name in ("VAE_DATASET", "VAE_EPOCHS"):
         monkeypatch.setenv(name, "1")
         monkeypatch.delenv(name)
 
-    def quick(capsys, **options):
-        grade_class([tmp_path / "class"], tmp_path / "grades", 2, **options)
-        return capsys.readouterr().out, rows_of(tmp_path)
+    def grade(*options):
+        command = ["instructor", "grade", *options, tmp_path / "class", "--to", tmp_path / "grades"]
+        monkeypatch.setattr(sys, "argv", [str(argument) for argument in command])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module("instructor", run_name="__main__")
+        said = capsys.readouterr().out
+        return ended.value.code or said, rows_of(tmp_path) if not ended.value.code else {}
 
-    return quick
+    (tmp_path / "class").mkdir()
+    return grade
 
 
-def test_only_what_changed_is_graded_again(quick, tmp_path, capsys, monkeypatch):
-    assert "7 students, 7 to be graded" in quick(capsys)[0]
-    assert "7 students, 0 to be graded" in quick(capsys)[0]
-    (tmp_path / "class" / "a.ipynb").write_text("{{")
-    shutil.move(tmp_path / "class" / "b.ipynb", tmp_path)
-    printed, rows = quick(capsys)
-    assert "6 students, 1 to be graded" in printed and set(rows) == set("abcdefg")
-    assert "6 to be graded" in quick(capsys, regrade=True)[0]
+def test_parts_share_a_folder_and_only_what_changed_is_graded_again(grade, tmp_path, monkeypatch):
+    folder, names = tmp_path / "class", ["ada/a", "bob", "cy", "=1+1", "+1", "-1", "@x"]
+    (folder / "ada").mkdir()
+    for name in names:
+        (folder / f"{name}.ipynb").write_text("{")  # cannot be read, which is quick
+    for k, n in ("1/3", 3), ("2/3", 2), ("3/3", 2):
+        said, rows = grade("--part", k)
+        assert f"{n} students, {n} to be graded with VAE_DATASET=embedded VAE_EPOCHS=5" in said
+    assert set(rows) == {"ada", "bob", "cy", "'=1+1", "'+1", "'-1", "'@x"}  # no formulas
+    assert "7 students, 0 to be graded" in grade()[0]
+    for path in folder.glob("*1*"):
+        path.unlink()
+    (folder / "ada" / "vae_helpers.py").write_text("")
+    (folder / "bob.ipynb").write_text("{{")
+    row = tmp_path / "grades" / "rows" / "cy.json"
+    row.write_text(row.read_text().replace('"version": "', '"version": "of another notebook '))
+    said, rows_now = grade()
+    assert "4 students, 3 to be graded" in said and set(rows_now) == set(rows)
+    (folder / "ada" / "vae_helpers.py").rename(folder / "ada" / "utils.py")
+    assert "4 students, 1 to be graded" in grade()[0]
+    assert "4 students, 4 to be graded" in grade("--regrade")[0]
     monkeypatch.setenv("VAE_EPOCHS", "3")
-    assert "6 to be graded" in quick(capsys)[0]
-    (tmp_path / "grades" / "rows" / "c.json").write_text("half a r")
-    assert "1 to be graded" in quick(capsys)[0]
+    assert "4 students, 4 to be graded" in grade()[0]
 
 
-def test_a_page_of_an_earlier_version_is_gone(tmp_path, monkeypatch):
-    monkeypatch.setattr("instructor.grading.gradebook.student_page", lambda *_: 1 / 0)
-    (tmp_path / "rows").mkdir()
-    (tmp_path / "a.html").write_text("an earlier version")
-    book = GradeBook(tmp_path, {}, Limits())
-    book.write_row("a", Submission("a"), Result())
-    assert not (tmp_path / "a.html").exists()
-    assert "the page could not be made: ZeroDivisionError" in book.row("a")["remarks"][0]
-
-
-def test_parts_share_a_folder(quick, tmp_path, capsys):
-    for k in (1, 2, 3):
-        printed, rows = quick(capsys, part=f"{k}/3")
-        assert f"{(7 - k) // 3 + 1} students" in printed
-    assert set(rows) == set("abcdefg")
-
-
-@pytest.mark.parametrize("part", ["0/2", "3/2", "1", "a/b", "1/0"])
-def test_a_wrong_part_is_said(part, quick, capsys):
-    with pytest.raises(ValueError, match=f"--part {part} must be K/N, such as 2/4"):
-        quick(capsys, part=part)
-
-
-@pytest.mark.parametrize("epochs", ["0", "five"])
-def test_a_wrong_number_of_epochs_is_said(epochs, quick, capsys, monkeypatch):
+@pytest.mark.parametrize("options, epochs, message", [
+    *((["--part", part], "5", f"--part {part} must be K/N") for part in ("0/2", "3/2", "1", "1/0")),
+    (["-n", "0"], "5", "-n 0 must be 1 or more"),
+    (["nowhere"], "5", "nowhere is not there"),
+    (["-n", "1"], "five", "VAE_EPOCHS must be 1 or more, not 'five'"),
+    (["-n", "1"], "0", "VAE_EPOCHS must be 1 or more, not '0'"),
+])  # fmt: skip
+def test_a_wrong_option_is_said(options, epochs, message, grade, monkeypatch):
     monkeypatch.setenv("VAE_EPOCHS", epochs)
-    with pytest.raises(ValueError, match="VAE_EPOCHS must be 1 or more"):
-        quick(capsys)
+    assert grade(*options)[0].startswith(message)
 
 
-def test_a_process_that_dies_costs_its_row(quick, capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr("instructor.grading.gradebook.grade_here", os._exit)
-    rows = quick(capsys)[1]
-    assert {row["remarks"] for row in rows.values()} == {
-        "it could not be graded: its process ended with 1"
+def test_the_notebook_is_found_among_others(grade, tmp_path):
+    students = {  # and what else lies in their folders
+        "vae_assignment (1).ipynb": "scratch.ipynb",
+        "vae_assignment.ipynb": "vae_assignment-Copy1.ipynb",
+        "VAE_Assignment - Copy (2).ipynb": "a.ipynb",
+        "mine.ipynb": "vae_assignment.txt",
     }
-
-
-def test_cores_are_those_of_this_process():
-    assert n_cores() == len(os.sched_getaffinity(0))
-
-
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx"])
-def test_a_formula_is_defused(text):
-    assert no_formula(text) == f"'{text}" and no_formula(f"a{text}") == f"a{text}"
-
-
-def test_the_points_are_those_of_the_checks():
-    assert set(POINTS) == {id for id in given() if is_check(id)} and sum(POINTS.values()) == 100
+    for student, name in students.items():
+        (tmp_path / "class" / student).mkdir()
+        for name in (student, name):
+            (tmp_path / "class" / student / name).write_text("{")
+    for student, row in grade()[1].items():
+        assert row["remarks"].startswith(f"{student} cannot be read")

@@ -6,11 +6,10 @@ import sys
 import xml.etree.ElementTree as ET
 
 import nbformat
-import pytest
 
 from instructor.cells import LAST_GRADED, SCATTER, cell_of
 from instructor.files import read_notebook
-from project import NOTEBOOK, ROOT, SMALL_RUN, notebook_of, plain_environment
+from project import NOTEBOOK, ROOT, notebook_of, small_environment
 
 BS = "9e7e46b0-8e84-11eb-1648-0f033e4e6068"
 
@@ -23,7 +22,7 @@ def nbval(folder, *options):
     result = subprocess.run(
         [*command, "--junitxml", report, *options],
         cwd=folder,
-        env=plain_environment() | SMALL_RUN,
+        env=small_environment(),
         capture_output=True,
         text=True,
         timeout=600,
@@ -41,7 +40,7 @@ def test_each_wrong_cell_fails_and_no_other(tmp_path):
     notebook = read_notebook(NOTEBOOK)
     del notebook.cells[notebook.cells.index(cell_of(notebook, LAST_GRADED)) + 1 :]
     notebook.metadata.kernelspec = {"name": "not-here", "display_name": "Another"}
-    # One thing wrong in each of these cells, none of which the cells below it need.
+    # One thing is wrong in each of these cells, none of which the cells below it need.
     cell_of(notebook, "check-log-prior").outputs[0].text += "quite\n"
     cell_of(notebook, "check-joint").outputs = []
     cell_of(notebook, BS).source += "\nprint('more')"
@@ -58,14 +57,12 @@ def test_each_wrong_cell_fails_and_no_other(tmp_path):
     assert "Missing output fields" in texts[SCATTER]
 
 
-OWN_HELPERS = """
-import importlib.util, os, vae_helpers
-assert vae_helpers.OWN and os.listdir() == ["vae_helpers.py"]
-assert importlib.util.find_spec("vae_checks")  # without importing PyTorch, which takes long
-open("new", "w")
-"""
 SMALL = {
-    "own_helpers": [OWN_HELPERS],
+    "own_helpers": [
+        "import importlib.util, os, vae_helpers\n"
+        "assert vae_helpers.OWN and os.listdir() == ['vae_helpers.py']\n"
+        "assert importlib.util.find_spec('vae_checks')\nopen('new', 'w')"
+    ],
     "endless": ["1", "while True:\n    pass", "2"],
     "stubborn": ["1", "while True:\n    try: input()\n    except BaseException: pass"],
     "printing": ["1", "while True:\n    try: print(1)\n    except BaseException: pass"],
@@ -74,33 +71,20 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("small")
+def test_an_endless_or_dead_cell_ends_and_a_file_that_is_none_says_why(tmp_path):
     for name, sources in SMALL.items():
-        nbformat.write(notebook_of(*sources), folder / f"{name}.ipynb")
+        nbformat.write(notebook_of(*sources), tmp_path / f"{name}.ipynb")
     no_ids = notebook_of("1")
     del no_ids.cells[0]["id"], no_ids.cells[0]["metadata"]
-    (folder / "no_ids.ipynb").write_text(json.dumps(no_ids))
-    (folder / "broken.ipynb").write_text("{ this is none")
-    (folder / "vae_helpers.py").write_text("OWN = True")
-    texts = nbval(folder, "--nbval-cell-timeout", "2")
-    assert set(texts) == {*SMALL, "no_ids", "broken"} and not (folder / "new").exists()
-    return texts
-
-
-def test_the_helpers_beside_the_notebook_are_used_in_a_folder_of_its_own(small):
-    assert small["own_helpers"]["cell-1"] == ""
-
-
-@pytest.mark.parametrize("name", ["endless", "stubborn", "printing", "caught", "dead"])
-def test_an_endless_or_dead_cell_ends(name, small):
-    texts = small[name]
-    assert "check-elbo is missing" in texts["handed-in"] and not texts["cell-1"]
-    reason = "the kernel died in this cell" if name == "dead" else "Timeout of 2 seconds"
-    assert reason in texts["cell-2"]
-
-
-def test_a_file_that_cannot_be_run_says_why(small):
-    assert "cannot be read as a notebook" in small["broken"]["handed-in"]
-    assert "its cells have no ids" in small["no_ids"]["handed-in"]
+    (tmp_path / "no_ids.ipynb").write_text(json.dumps(no_ids))
+    (tmp_path / "broken.ipynb").write_text("{ this is none")
+    (tmp_path / "vae_helpers.py").write_text("OWN = True")
+    texts = nbval(tmp_path, "--nbval-cell-timeout", "2", "-n", "4", "--dist", "loadfile")
+    assert set(texts) == {*SMALL, "no_ids", "broken"}
+    assert texts["own_helpers"]["cell-1"] == "" and not (tmp_path / "new").exists()
+    for name in ("endless", "stubborn", "printing", "caught", "dead"):
+        assert "check-elbo is missing" in texts[name]["handed-in"] and not texts[name]["cell-1"]
+        reason = "the kernel died in this cell" if name == "dead" else "Timeout of 2 seconds"
+        assert reason in texts[name]["cell-2"]
+    assert "cannot be read as a notebook" in texts["broken"]["handed-in"]
+    assert "its cells have no ids" in texts["no_ids"]["handed-in"]

@@ -14,8 +14,10 @@ import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
 
-from instructor.handout import ANSWER, REGION, blanked, make_handout, points
-from project import NOTEBOOK, ROOT, changed
+from instructor.cells import cell_of, is_check
+from instructor.files import read_notebook
+from instructor.handout import ANSWER, REGION, blanked, points
+from project import NOTEBOOK, ROOT, changed, instructor
 
 STUB = re.compile(r"(?m)^( *)(# Step .*\n)?raise NotImplementedError\(\".* not written yet.*\"\)$")
 # Lines that solutions share with given cells, or that the texts give away on purpose.
@@ -30,17 +32,13 @@ COMMONPLACE = {
 @pytest.fixture(scope="module")
 def handout(tmp_path_factory):
     folder = tmp_path_factory.mktemp("folder") / "handout"
-    make_handout(folder)
+    assert instructor("handout", folder).returncode == 0
     return folder
-
-
-def solutions(source):
-    return [region[0] for region in REGION.finditer(source)]
 
 
 def with_solutions(blank, source):
     """The blank source with the solutions of the other put in its place."""
-    put_back = iter(solutions(source))
+    put_back = (region[0] for region in REGION.finditer(source))
     return STUB.sub(lambda stub: next(put_back), blank)
 
 
@@ -50,7 +48,7 @@ def solved_helpers(handout):
 
 
 def test_it_holds_what_a_student_needs_and_nothing_else(handout):
-    files = {path.relative_to(handout).as_posix() for path in handout.rglob("*") if path.is_file()}
+    files = {path.relative_to(handout).as_posix() for path in handout.rglob("*.*")}
     checks = {path for path in files if re.fullmatch(r"vae_checks/\w+\.py", path)}
     digits = {path for path in files if re.fullmatch(r"data/[\w-]+\.gz", path)}
     assert len(checks) == len([*ROOT.glob("vae_checks/*.py")]) and len(digits) == 4
@@ -61,6 +59,8 @@ def test_it_holds_what_a_student_needs_and_nothing_else(handout):
     )
     for path in files - {"vae_assignment.ipynb", "vae_helpers.py", "README.md", "pytest.ini"}:
         assert (handout / path).read_bytes() == (ROOT / path).read_bytes()
+    readme = (handout / "README.md").read_text()
+    assert "| *all* |" in readme and "{" not in readme
 
 
 def test_no_line_of_a_solution_is_left(handout, notebook):
@@ -69,7 +69,7 @@ def test_no_line_of_a_solution_is_left(handout, notebook):
     secret += [cell.source for cell in notebook.cells if cell.id == "why-logit-means"]
     secret = {line.strip() for text in secret for line in text.splitlines()} - COMMONPLACE
     assert len(secret) > 70
-    left = nbformat.read(handout / "vae_assignment.ipynb", as_version=4).cells
+    left = read_notebook(handout / NOTEBOOK.name).cells
     texts = [cell.source for cell in left]
     texts += [path.read_text() for path in handout.rglob("*") if path.suffix in (".py", ".md")]
     assert not secret & {line.strip() for text in texts for line in text.splitlines()}
@@ -80,7 +80,7 @@ def test_no_line_of_a_solution_is_left(handout, notebook):
 
 def test_with_the_solutions_put_back_it_is_the_committed_assignment(handout, notebook):
     assert solved_helpers(handout).encode() == (ROOT / "vae_helpers.py").read_bytes()
-    blank = nbformat.read(handout / "vae_assignment.ipynb", as_version=4)
+    blank = read_notebook(handout / NOTEBOOK.name)
     for cell, solved in zip(blank.cells, notebook.cells, strict=True):
         cell.source = with_solutions(cell.source, solved.source)
         if cell.source == ANSWER:
@@ -93,42 +93,29 @@ def test_with_the_solutions_put_back_it_is_the_committed_assignment(handout, not
     assert nbformat.writes(blank) == nbformat.writes(notebook)
 
 
-def test_its_metadata_are_those_that_a_kernel_would_write(handout, kernel_for):
-    blank = nbformat.read(handout / "vae_assignment.ipynb", as_version=4)
-    with kernel_for(blank) as kernel:
+def test_untouched_every_blank_and_check_says_what_is_missing(handout, kernel_for):
+    blank = read_notebook(handout / NOTEBOOK.name)
+    said = "is not written yet: see '|is not defined: write it, or|nothing was trained"
+    with kernel_for(blank, PYTHONPATH=str(handout)) as kernel:
         language = kernel.client.wait_for_reply(kernel.client.kc.kernel_info())
         assert blank.metadata.language_info == language["content"]["language_info"]
         name = kernel.client.km.kernel_spec.display_name
-        assert (blank.metadata.kernelspec.display_name, blank.metadata.kernelspec.name) == (
-            name,
-            "python3",
-        )
-
-
-def test_untouched_it_runs_to_its_first_blank_and_every_check_says_what_is_missing(
-    handout, kernel_for
-):
-    blank = nbformat.read(handout / "vae_assignment.ipynb", as_version=4)
-    with kernel_for(blank, PYTHONPATH=str(handout)) as kernel:
+        kernelspec = {"name": "python3", "display_name": name, "language": "python"}
+        assert blank.metadata.kernelspec == kernelspec
         kernel.run_all(until="check-bernoulli")
         for cell in kernel.cells[kernel.index["check-bernoulli"] :]:
-            role = cell.metadata.get("nbgrader", {})
-            if cell.cell_type == "code" and not role.get("points"):
+            if cell.cell_type == "code":
                 try:
                     kernel.run(cell.id)
+                    assert not is_check(cell.id)
                 except CellExecutionError as error:
-                    assert "not written yet" in error.evalue or error.ename == "NameError", cell.id
-            elif cell.cell_type == "code":
-                with pytest.raises(CellExecutionError):
-                    kernel.run(cell.id)
-                (error,) = cell.outputs
-                said = "is not written yet: see '|is not defined: write it, or|nothing was trained"
-                assert re.search(said, error.evalue) and error.traceback == [error.evalue]
+                    kind = said if is_check(cell.id) else "not written yet|^name '"
+                    assert re.search(kind, error.evalue), cell.id
+                    assert not is_check(cell.id) or cell.outputs[0].traceback == [error.evalue]
 
 
 def test_a_student_can_run_the_tests(handout, tmp_path):
     shutil.copytree(handout, tmp_path / "handout")
-
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     place = {"cwd": tmp_path / "handout", "capture_output": True, "text": True}
     words = "sample_gaussian is not written yet: see 'A stable Bernoulli density', 3."
@@ -137,47 +124,24 @@ def test_a_student_can_run_the_tests(handout, tmp_path):
     assert subprocess.run(command, **place).returncode == 0
 
 
-def test_the_points_are_those_of_the_checks(handout, notebook):
-    checks = [cell for cell in notebook.cells if cell.id.startswith("check-")]
-    assert sum(cell.metadata.nbgrader.points for cell in checks) == 100
-    readme = (handout / "README.md").read_text()
-    assert points(notebook) in readme and "{" not in readme
-    assert points(notebook) in notebook.cells[0].source
-
-
-@pytest.mark.parametrize(
-    "cell, correct, wrong, says",
-    [
-        (
-            0,
-            "`elbo` 12",
-            "`elbo` 13",
-            "needs a row The estimate and its gradient: `elbo` 12, `grad",
-        ),
-        (
-            0,
-            "| One encoder for all",
-            "| An encoder for all",
-            "a row One encoder for all digits: `enc",
-        ),
-        (0, "| | 100 |", "| | 99 |", "needs a last row with 100"),
-        ("check-train", "checks.train", "checks.training", "needs a row Training: `training` 10"),
-    ],
-)
-def test_a_table_with_other_points_is_an_error(cell, correct, wrong, says, notebook):
-    cell = next(c for i, c in enumerate(notebook.cells) if cell in (i, c.id))
-    cell.source = changed(cell.source, correct, wrong)
-    with pytest.raises(ValueError, match=re.escape(says)):
+@pytest.mark.parametrize("place, right, wrong, says", [
+    (0, "`elbo` 12", "`elbo` 13", "a row The estimate and its gradient: `elbo` 12, `grad"),
+    (0, "| One encoder for", "| An encoder for", "a row One encoder for all digits: `enc"),
+    (0, "| | 100 |", "| | 99 |", "a last row with 100"),
+    ("check-train", "checks.train", "checks.training", "a row Training: `training` 10"),
+])  # fmt: skip
+def test_a_table_with_other_points_than_the_checks_is_an_error(place, right, wrong, says, notebook):
+    cell = notebook.cells[place] if place == 0 else cell_of(notebook, place)
+    cell.source = changed(cell.source, right, wrong)
+    with pytest.raises(ValueError, match=re.escape(f"its table of points needs {says}")):
         points(notebook)
 
 
 @pytest.mark.parametrize("source", [
     "### BEGIN SOLUTION\nx = 1",
     "x = 1\n### END SOLUTION",
-    "### BEGIN SOLUTION\nx = 1\n### BEGIN SOLUTION\n### END SOLUTION",
     "### END SOLUTION\nx = 1\n### BEGIN SOLUTION",
-    "## BEGIN SOLUTION\nx = 1\n### END SOLUTION",
-    "### begin solution\nx = 1\n### end solution",
+    "## begin solution\nx = 1\n## end solution",
     "### BEGIN SOLUTION x\nx = 1\n### END SOLUTION",
 ])  # fmt: skip
 def test_marks_that_are_not_in_pairs_are_an_error(source):
@@ -185,12 +149,7 @@ def test_marks_that_are_not_in_pairs_are_an_error(source):
         blanked(source, "elbo", ["# Heading"])
 
 
-def test_the_command_writes_a_folder_once(tmp_path):
-    command = [sys.executable, "-m", "instructor", "handout", str(tmp_path / "new")]
-    assert (
-        subprocess.run(command, cwd=ROOT).returncode == 0
-        and (tmp_path / "new" / NOTEBOOK.name).exists()
-    )
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert again.returncode == 1 and "exists already: remove it" in again.stderr
-    assert len(again.stderr.strip().splitlines()) == 1
+def test_a_folder_that_is_there_is_left_as_it_is(handout):
+    result = instructor("handout", handout)
+    assert result.returncode == 1 and "exists already: remove it" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
