@@ -20,7 +20,7 @@ from tqdm import tqdm
 from instructor.files import write_whole
 from instructor.grading.feedback import class_page, student_page
 from instructor.grading.grader import POINTS, Result, grade
-from instructor.grading.limits import Limits
+from instructor.grading.limits import SCRATCH_PATH, Limits
 from instructor.grading.roster import read_submissions
 from instructor.grading.sandbox import ROOT, why_no_sandbox
 
@@ -39,6 +39,8 @@ def grade_class(arguments, folder, processes, part="1/1", regrade=False, limits=
     book = GradeBook(folder.resolve(), settings(processes), limits)
     (book.folder / "rows").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="vae-", ignore_cleanup_errors=True) as book.scratch:
+        if len(book.scratch) > SCRATCH_PATH:
+            raise ValueError(f"{book.scratch} is too long a path: set TMPDIR to a shorter one.")
         submissions, book.others = read_submissions(arguments, Path(book.scratch), book.folder)
         own = list(submissions.items())[first - 1 :: step]
         to_do = [item for item in own if regrade or not book.is_up_to_date(*item)]
@@ -138,14 +140,15 @@ class GradeBook:
         return self.folder / "rows" / f"{name}.json"
 
     def row(self, name):
-        return json.loads(self.row_file(name).read_text())
+        """The student's row; an empty one if there is none, or it cannot be read."""
+        try:
+            return json.loads(self.row_file(name).read_text())
+        except (OSError, ValueError):
+            return {}
 
     def is_up_to_date(self, name, submission):
-        try:
-            row = self.row(name)
-            return (row["files"], row["settings"]) == (submission.digest(), self.settings)
-        except (OSError, ValueError, KeyError):  # there is none, or one of an older version
-            return False
+        row = self.row(name)
+        return (row.get("files"), row.get("settings")) == (submission.digest(), self.settings)
 
     def write_row(self, name, submission, result):
         """Write the student's page, and when it is there the row."""
@@ -173,8 +176,8 @@ class GradeBook:
     def write_table(self):
         """Write the table and the class's page of all rows that are there, whoever wrote them."""
         with FileLock(self.folder / "rows" / ".lock"):  # whoever comes last has seen all rows
-            rows = [json.loads(p.read_text()) for p in self.folder.glob("rows/*.json")]
-            rows.sort(key=lambda row: row["student_id"])
+            rows = [self.row(path.stem) for path in self.folder.glob("rows/*.json")]
+            rows = sorted(filter(None, rows), key=lambda row: row["student_id"])
             text = io.StringIO()
             table = csv.writer(text, lineterminator="\n")
             table.writerow(["student_id", *POINTS, "score", "max_score", "remarks"])

@@ -6,6 +6,7 @@ MB, GB = 2**20, 2**30
 
 FILE_SIZE = 50 * MB  # of a notebook, or of a file that it may use; the solved notebook has 2
 UNPACKED_SIZE = 4 * GB  # of a .zip: a class of a thousand has less
+SCRATCH_PATH = 80  # characters: the path of a socket in that folder may have 107
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Which cell of a handed-in notebook is which of the assignment's, and the given cells put back."""
 
+import re
 from copy import deepcopy
 from functools import cache
 
 from nbformat.v4 import new_code_cell
 
-from instructor.cells import LAST_GRADED, TRAINING, is_check
+from instructor.cells import LAST_PART, TRAINING, is_check
 from instructor.files import ROOT, read_notebook
 from instructor.grading.source import defined_names
 
@@ -49,8 +50,8 @@ def identify(notebook):
     id_at = {place: id for id, place in place_of.items()}
     used = set(given())
     for place, cell in enumerate(cells):
-        own = cell.get("id")
-        is_free = own and own not in used and not is_check(own)
+        own = cell.get("id", "")
+        is_free = own not in used and not is_check(own) and re.fullmatch(r"[\w-]{1,64}", own, re.A)
         cell.id = id_at.get(place) or (own if is_free else f"own-{place}")
         used.add(cell.id)
     return "its cells have lost their ids: they were recognized by what they hold" if lost else None
@@ -101,7 +102,7 @@ def put_back(notebook):
     and then as it was given. The last part, below picture 4, is left out: it is not graded.
     """
     handed_in, added, place = {}, {None: []}, None
-    for cell in deepcopy(notebook.cells):
+    for cell in notebook.cells:
         if cell.id in given():
             place, added[cell.id] = cell.id, []
             handed_in[place] = cell
@@ -109,6 +110,8 @@ def put_back(notebook):
             added[place].append(cell)
     cells = added[None]
     for id, original in given().items():
+        if id == LAST_PART:
+            break
         if original.cell_type == "code" and not is_to_write(original):
             if id in handed_in and id not in ("checks", TRAINING):
                 cells += edited(handed_in[id], original)
@@ -116,8 +119,6 @@ def put_back(notebook):
         elif id in handed_in:
             cells.append(handed_in[id])
         cells += added.get(id, [])
-        if id == LAST_GRADED:
-            break
     return cells
 
 

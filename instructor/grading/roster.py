@@ -127,7 +127,7 @@ def is_folder(path):
 
 def entries_of(folder):
     """What lies in a folder, but hidden files and what systems and tools leave there."""
-    names = [name for name in os.listdir(folder) if not name.startswith((".", "~$"))]
+    names = [name for name in os.listdir(folder) if name[0] != "."]
     return [folder / name for name in sorted(names) if name not in PASSED_OVER]
 
 

@@ -5,7 +5,7 @@ from copy import deepcopy
 
 import pytest
 
-from instructor.cells import ELBO, LAST_GRADED, PICTURES, SCATTER, TRAINING, cell_of, is_check
+from instructor.cells import ELBO, LAST_PART, PICTURES, SCATTER, TRAINING, cell_of, is_check
 from instructor.files import read_notebook
 from instructor.grading.problems import problems_of
 from instructor.grading.restored import identify, put_back
@@ -102,7 +102,7 @@ def test_each_cell_is_known_and_the_given_ones_are_put_back(notebook, solved, ch
     cells, remarks = graded(notebook)
     assert remarks[0].startswith(remark) if remark else remarks == []
     found, correct = [id for id in cells if id in solved[1]], solved[1]
-    assert correct[-1] == LAST_GRADED  # what follows is given, and takes long
+    assert [*GIVEN][len(correct)] == LAST_PART  # which is given, and takes long
     has_metadata = any(cell.metadata for cell in notebook.cells)
     assert found == [id for id in correct if has_metadata or id != SCATTER]  # it defines no name
     for id in filter(is_check, cells):

@@ -200,8 +200,8 @@ def test_without_helpers_their_checks_give_no_points_and_a_cell_that_ends_it_is_
 
 def test_what_cannot_be_run_has_a_row_that_says_why_or_a_line(a_class):
     folder, printed, rows = a_class
-    assert rows["nobody"]["remarks"].startswith("no notebooks are there: hand in one, vae_assign")
-    assert rows["broken"]["remarks"].startswith("broken.ipynb cannot be read as a notebook")
+    assert "no notebooks are there: hand in one, vae_assign" in rows["nobody"]["remarks"]
+    assert "broken.ipynb cannot be read as a notebook" in rows["broken"]["remarks"]
     assert rows["nobody"]["score"] == rows["broken"]["score"] == "0"
     assert "5 students, 5 to be graded with VAE_DATASET=embedded VAE_EPOCHS=1" in printed
     assert "not a submission: notes.pdf" in printed and "ada [late]: 100 of 100" in printed
@@ -295,4 +295,4 @@ def test_the_notebook_is_found_among_others(grade, tmp_path):
         for name in (student, name):
             (tmp_path / "class" / student / name).write_text("{")
     for student, row in grade()[1].items():
-        assert row["remarks"].startswith(f"{student} cannot be read")
+        assert f"graded: {student} cannot be read" in row["remarks"]

@@ -19,11 +19,12 @@ from project import code_cell, small_environment
 
 COMMAND = ["-m", "instructor", "grade", "--to", "grades"]
 WITH_SMALL_LIMITS = """
-import sys
+import os, sys
 from pathlib import Path
 from instructor.grading.gradebook import grade_class
 from instructor.grading.limits import MB, Limits
-limits = Limits(cell=2, grace=4, startup=60, printed=MB // 5, memory=800 * MB, processes=40)
+startup = float(os.environ.get("STARTUP", 60))
+limits = Limits(cell=2, grace=4, startup=startup, printed=MB // 5, memory=800 * MB, processes=40)
 grade_class([Path(sys.argv[1])], Path("grades"), 2, limits=limits)
 """
 LOG_PRIOR = "ce50c994-90af-11eb-3fc1-a3eea9cda1a2"
@@ -109,9 +110,22 @@ def test_a_cell_that_takes_too_much_ends_and_is_named(tmp_path):
     assert ends(is_asleep)
 
 
+def with_bubblewrap(folder, script):
+    """The PATH with this script in the place of bubblewrap."""
+    (folder / "bwrap").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "bwrap").chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+def test_a_kernel_that_does_not_start_leaves_no_process(tmp_path):
+    path = with_bubblewrap(tmp_path, f'case "$*" in *true) ;; *) exec sleep {SLEEP} ;; esac')
+    said = graded(tmp_path, {"ada": {"cell": "1"}}, PATH=path, STARTUP="2")[1]
+    assert "check-log-prior, " in said and "no verdict: Kernel didn't respond in 2 seconds" in said
+    assert ends(is_asleep)
+
+
 def test_without_bubblewrap_the_rest_works_and_a_line_says_so(tmp_path):
-    (tmp_path / "bwrap").write_text("#!/bin/sh\necho not permitted >&2\nexit 1\n")
-    (tmp_path / "bwrap").chmod(0o755)
+    path = with_bubblewrap(tmp_path, "echo not permitted >&2\nexit 1")
     threads = max(1, len(os.sched_getaffinity(0)) // 2)
     ada = {
         "cores": f"import os; assert os.environ['OMP_NUM_THREADS'] == '{threads}'",
@@ -121,7 +135,6 @@ def test_without_bubblewrap_the_rest_works_and_a_line_says_so(tmp_path):
         "last": "exit()",
     }
     students = {"ada": ada, "killer": {"kills": "import os; os.kill(os.getppid(), 9)"}}
-    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     printed, said = graded(tmp_path, students, PATH=path)
     assert "NO SANDBOX (bubblewrap does not run here: not permitted). Students' code can" in printed
     assert "endless: Timeout of 2 seconds exceeded" in said and "cores: " not in said
