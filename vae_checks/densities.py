@@ -31,6 +31,7 @@ def bernoulli(notebook):
         "Are x = 0 and x = 1 exchanged?": exact.flip(0),
         "Did you apply a sigmoid twice?": reference.bernoulli_log_density(x, torch.sigmoid(y)),
         "Is that the probability, without its logarithm?": exact.exp(),
+        "Did you leave out log(1 + exp(y))?": (x * y).double(),
     }
     require_function(name, found, exact, mistakes, question_about_lowest(found), y=y)
     zero = torch.zeros(2, device=x.device, requires_grad=True)

@@ -157,7 +157,7 @@ def result(notebook):
     require(notebook.history, "history is empty: nothing was trained yet.")
     torch.manual_seed(notebook.SEED)
     found, n_epochs, last = notebook.heldout_elbo(), len(notebook.history), notebook.history[-1][1]
-    after = f"after {n_epochs} epochs the held-out ELBO is {found:.1f}"
+    after = f"after {n_epochs} epoch{'s' * (n_epochs > 1)} the held-out ELBO is {found:.1f}"
     finite = f"{after}. Does one of the densities overflow, or did the training run away?"
     require(math.isfinite(found), finite)
     require(
