@@ -96,14 +96,15 @@ def other_weights(notebook, name, seed, inputs=1.0, outputs=1.0, seen=None):
     randomize(network, name, notebook.SEED + seed, inputs, outputs)
 
     def noting(module, forward):
-        def noting_forward(v, *rest, **named):
+        def noting_forward(*given, **named):
+            v = [*given, *named.values()][0]
             if module is network:
                 require_last_dimension(name, v, n_in)
             if seen is not None and not running and v.shape[-1:] == (n_in,):
                 seen.append(v)
             running.append(module)
             try:
-                return forward(v, *rest, **named)
+                return forward(*given, **named)
             finally:
                 running.pop()
 
@@ -218,6 +219,8 @@ def tanh_layers(network, name):
     require(same(found, again), random)
 
     before, layers = map_before(network, name), layers_of(parameters, name)
+    cut = f"{name}: no gradient reaches its hidden layer. Is something detached?"
+    require(all(t.isfinite().all() for t in before), cut)
     after = map_after(layers.given(*before)(v), found)
     exact = layers.given(*before).then(*after)(v)
     if not same(found, exact, 3e-4):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from . import reference
-from .checking import Ddata, is_blank, require
+from .checking import Ddata, Dh, Dz, is_blank, require
 from .library import NoLibraryProbability
 
 
@@ -55,7 +55,8 @@ class Notebook:
         decoder = networks.get("decoder") or self.namespace.get("decoder")
         correct = reference.functions(decoder)
         stand_ins = {n: either(f, self.namespace.get(n)) for n, f in correct.items() if n != name}
-        return mock.patch.dict(self.namespace, {**stand_ins, **networks})
+        sizes = {"Dz": Dz, "Dh": Dh, "Ddata": Ddata}  # log_prior stands above the cell with them
+        return mock.patch.dict(self.namespace, {**stand_ins, **networks, **sizes})
 
 
 def either(correct, own):

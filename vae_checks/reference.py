@@ -37,6 +37,11 @@ def kl_divergence(q_mean, q_log_std):
     return (q_mean**2 + torch.exp(2 * q_log_std) - 1 - 2 * q_log_std).sum(dim=-1) / 2
 
 
+def entropy(q_log_std):
+    """The entropy of each digit's q, in closed form."""
+    return (q_log_std + HALF_LOG_2PI + 0.5).sum(dim=-1)
+
+
 def functions(decoder):
     """Those that others are built on, by the names that the text fixes, with this decoder."""
 

@@ -71,6 +71,11 @@ def require_generator(name, draw, notebook):
     return sample
 
 
+def require_single(name, sample):
+    other = f"{name}: given float32, it returns {sample.dtype}. Is it converted, or is the noise?"
+    require(sample.dtype == torch.float32, other)
+
+
 def samplers(notebook):
     """Samples against the moments of their distributions, and the Gaussian one's gradients."""
     gaussian_sampler(notebook)
@@ -84,6 +89,7 @@ def gaussian_sampler(notebook):
     log_std = means.new_tensor([-6.1, 0.4, 3.9]).requires_grad_()
     mean = means.expand(N // 100, 100, 3).clone().requires_grad_()
     require_shape(f"{name}(mean, log_std)", sampler(mean, log_std), mean.shape)
+    require_single(name, sampler(mean.float(), log_std.float()))
     sample = require_generator(name, lambda noise: sampler(mean, log_std, noise), notebook)
     with torch.no_grad():
         require_draws(f"{name}(mean, log_std)", sample.reshape(N, 3), means, log_std)
@@ -102,6 +108,7 @@ def bernoulli_sampler(notebook):
     means = mean.expand(N // 100, 100, 3)
     sample = sampler(means)
     require_shape(f"{name}(mean)", sample, means.shape)
+    require_single(name, sampler(means.float()))
     require(
         ((sample == 0) | (sample == 1)).all() and sample.is_floating_point(),
         f"{name}: got {sample.flatten()[0]:.4g} as {sample.dtype}, expected the floats 0 and 1. Is "

@@ -59,8 +59,14 @@ def train(notebook):
             value.register_hook(lambda _: seen.append((x, random_number)))
         return value
 
-    stand_ins = {"loss": loss, "elbo": lambda x: -loss(x), "report": reports.append, **networks}
+    stand_ins = {
+        "loss": loss,
+        "elbo": lambda x: -loss(x),
+        "report": lambda history: reports.append(len(history)),
+        **networks,
+    }
     stand_ins["N_EPOCHS"] = N_EPOCHS + 3  # train is told how many epochs, and must not look here
+    stand_ins["history"] = [(0.0, 0.0)]  # nor at what was trained before
     digits, own_train = notebook.binarized_mnist[:N_DIGITS], notebook.train
     batches = digits.split(N_DIGITS // N_BATCHES)
     if hasattr(notebook.batches, "digits"):  # the same with what else the notebook's own can do
@@ -87,7 +93,7 @@ def train(notebook):
     print("ok: every parameter of both networks moves as Adam moves it")
     require_history(history, [-known_loss(x).item() for x in (digits, notebook.heldout_mnist)])
     print("ok: the history has the ELBOs of the training and of the held-out digits")
-    if len(reports) < N_EPOCHS:
+    if reports != [*range(1, N_EPOCHS + 1)]:
         print("note: train does not call report(history) after each epoch, as the last part needs")
 
 
@@ -133,7 +139,7 @@ def require_history(history, expected):
     pairs = pairs and all(isinstance(e, tuple | list) and len(e) == 2 for e in history)
     wanted = "a list with the pair (train ELBO, held-out ELBO) for each epoch"
     shown = f"train: after {N_EPOCHS} epochs it returned {str(history)[:200]}, expected {wanted}"
-    require(pairs, f"{shown}. Is there a return at the end?")
+    require(pairs, f"{shown}. Is there history = [] in train, and a return at the end?")
     numbers = all(isinstance(value, Real) for pair in history for value in pair)
     require(numbers, f"{shown}, all of them plain numbers. Is .item() left out?")
     found, expected = torch.tensor(history), torch.tensor(N_EPOCHS * [expected])

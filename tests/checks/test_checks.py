@@ -130,4 +130,4 @@ helpers.write_text(helpers.read_text().replace(" - log_std", " + log_std"))
 
 
 def test_a_check_shows_how_it_works():
-    assert "the paper's estimators A and B" in getsource(Checks({}).elbo)
+    assert "the paper's estimator A" in getsource(Checks({}).elbo)
