@@ -68,8 +68,20 @@ class Trial(NamedTuple):
         return min(estimates, key=lambda estimate: (estimate - self.value).abs())
 
 
-def try_elbo(notebook, scales, x=None, draw=0):
-    """Call elbo on five digits that the decoder finds likely, or on those given."""
+def error_of_value(trial):
+    return (trial.value - trial.estimate()).abs()
+
+
+def error_of_noise(trial):
+    mean, log_std = trial.q()
+    return (((trial.codes - mean) / log_std.exp()).square().mean() - 1).abs()
+
+
+def try_elbo(notebook, scales, x=None, draw=0, error=error_of_value):
+    """Call elbo on five digits that the decoder finds likely, or on those given.
+
+    Of several codes for each digit, whose order is not known, those are noted that fit best.
+    """
     seen = []
     encoder = other_weights(notebook, "encoder", 1100, outputs=scales[0])
     decoder = other_weights(notebook, "decoder", 1200, 0.3, scales[1], seen)
@@ -92,7 +104,7 @@ def try_elbo(notebook, scales, x=None, draw=0):
     draws = *codes.split(len(x)), codes, by_digit  # one of several draws, or their mean
     trials = [Trial(value, x, encoder, decoder, part) for part in draws]
     with torch.no_grad():
-        return min(trials, key=lambda trial: (trial.value - trial.estimate()).abs())
+        return min(trials, key=error)
 
 
 def in_rows(z):
@@ -120,7 +132,8 @@ def elbo(notebook):
         first, again = (try_elbo(notebook, MODERATE, draw=i) for i in (0, 1))
         same_codes = "elbo(x): two calls give the decoder the same codes. Is z sampled, and afresh?"
         require(not torch.equal(first.codes, again.codes), same_codes)
-        many = try_elbo(notebook, WIDE, notebook.pixels(2000, seed=1080))
+        digits = notebook.pixels(2000, seed=1080)
+        many = try_elbo(notebook, WIDE, digits, error=error_of_noise)
         order = many.q()[1].sum(dim=1).argsort()  # with those of small log_std in the first half
         what = "elbo(x): the codes z that the decoder is given"
         require_draws(what, *(t[order] for t in (many.codes, *many.q())))
