@@ -95,13 +95,14 @@ ATTEMPTS = {  # at what the sandbox forbids; nothing is changed where one succee
     "shared-memory": "import os; os.posix_fallocate(os.open('/dev/shm/x', 66), 0, 300 << 20)",
 }
 SEES = f"""
-import os, torch
+import os, sys, torch
 from pathlib import Path
 def files(top):
     return [str(Path(folder, name)) for folder, _, names in os.walk(top) for name in names]
 assert "own" in Path("own.txt").read_text() and "SECRET" not in os.environ
 assert [name for name in files({str(ROOT)!r}) if "/.venv/" not in name] == []
-assert [name for name in files("/tmp") if not name.startswith(os.environ["HOME"])] == []
+seen = os.environ["HOME"], sys.prefix  # which may lie in /tmp, too
+assert [name for name in files("/tmp") if not name.startswith(seen)] == []
 assert set(os.listdir("/assignment")) == {{"vae_checks", "vae_digits.py", "vae_explorer", "data"}}
 """
 
