@@ -5,7 +5,16 @@ from copy import deepcopy
 
 import pytest
 
-from instructor.cells import ELBO, LAST_PART, PICTURES, SCATTER, TRAINING, cell_of, is_check
+from instructor.cells import (
+    ELBO,
+    LAST_GRADED,
+    LAST_PART,
+    PICTURES,
+    SCATTER,
+    TRAINING,
+    cell_of,
+    is_check,
+)
 from instructor.files import read_notebook
 from instructor.grading.problems import problems_of
 from instructor.grading.restored import identify, put_back
@@ -21,6 +30,7 @@ def graded(notebook):
     remarks = [identify(notebook), *problems_of(notebook)]
     cells = put_back(notebook)
     assert len({cell.id for cell in cells}) == len(cells)
+    assert all(re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", cell.id) for cell in notebook.cells)
     return {cell.id: cell for cell in cells}, [remark for remark in remarks if remark]
 
 
@@ -65,6 +75,11 @@ def write_elbo_differently(notebook):
     each_cell(lose_metadata)(notebook)
 
 
+def add_an_odd_id(notebook):  # which nbformat refuses
+    notebook.cells.append(cell_of(notebook, BS).copy())
+    notebook.cells[-1].id = "a b"
+
+
 def copy_every_cell(notebook):
     notebook.cells = [cell.copy() for cell in notebook.cells for _ in range(2)]
 
@@ -93,6 +108,8 @@ CHANGES = {  # what was done to the notebook, and the first remark
         lambda n: [cell_of(n, id).update(outputs=[]) for id in (SCATTER, "held-out-codes")],
         "picture 1, the digits in the latent space, is missing",
     ),
+    "no last picture": (set_cell(LAST_GRADED, outputs=[]), "picture 4, the latent space as a map"),
+    "an odd id": (add_an_odd_id, None),
 }
 
 

@@ -6,6 +6,7 @@ import re
 import runpy
 import socket
 import sys
+import tempfile
 
 import nbformat
 import pytest
@@ -13,6 +14,10 @@ import pytest
 from grade_book import remarks, rows_of
 from instructor.cells import ELBO, cell_of
 from instructor.files import read_notebook
+from instructor.grading.gradebook import GradeBook
+from instructor.grading.grader import Result
+from instructor.grading.limits import Limits
+from instructor.grading.roster import Submission
 from instructor.grading.sandbox import why_no_sandbox
 from project import NOTEBOOK, ROOT, changed, code_cell, instructor
 
@@ -263,6 +268,7 @@ def test_parts_share_a_folder_and_only_what_changed_is_graded_again(grade, tmp_p
     (folder / "bob.ipynb").write_text("{{")
     row = tmp_path / "grades" / "rows" / "cy.json"
     row.write_text(row.read_text().replace('"version": "', '"version": "of another notebook '))
+    row.with_name("gone.json").write_text("half a r")
     said, rows_now = grade()
     assert "4 students, 3 to be graded" in said and set(rows_now) == set(rows)
     (folder / "ada" / "vae_helpers.py").rename(folder / "ada" / "utils.py")
@@ -282,6 +288,22 @@ def test_parts_share_a_folder_and_only_what_changed_is_graded_again(grade, tmp_p
 def test_a_wrong_option_is_said(options, epochs, message, grade, monkeypatch):
     monkeypatch.setenv("VAE_EPOCHS", epochs)
     assert grade(*options)[0].startswith(message)
+
+
+def test_a_path_too_long_for_sockets_is_said(grade, tmp_path, monkeypatch):
+    (tmp_path / ("x" * 80)).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("x" * 80)))
+    assert "is too long a path: set TMPDIR to a shorter one." in grade()[0]
+
+
+def test_a_page_of_an_earlier_version_is_gone(tmp_path, monkeypatch):
+    monkeypatch.setattr("instructor.grading.gradebook.student_page", lambda *_: 1 / 0)
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "a.html").write_text("an earlier version")
+    book = GradeBook(tmp_path, {}, Limits())
+    book.write_row("a", Submission("a"), Result())
+    assert not (tmp_path / "a.html").exists()
+    assert "the page could not be made: ZeroDivisionError" in book.row("a")["remarks"][0]
 
 
 def test_the_notebook_is_found_among_others(grade, tmp_path):
