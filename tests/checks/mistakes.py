@@ -229,7 +229,7 @@ MISTAKES = [
     ("make_grid with its padding", TILE, PICTURE, "__import__('torchvision').utils.make_grid(tiles.reshape(2500, 1, 28, 28), nrow=50)[0]", "check-lattice"),
     ("reconstructions above a threshold", RECONSTRUCTIONS, "sample_bernoulli(reconstruction_means, generator(4))", "(reconstruction_means > 0.5).float()", "check-reconstructions"),
     ("no history of its own", TRAIN, "    history = []\n", "", "check-train"),
-    ("q_log_std clamped", ELBO, DRAW, "q_log_std = q_log_std.clamp(-2, 2)\n    " + DRAW, ELBO_AND_GRADIENT),
+    ("q_log_std clamped", ELBO, DRAW, "q_log_std = q_log_std.clamp(-3, 3)\n    " + DRAW, ELBO_AND_GRADIENT),
     ("Gaussian noise in double", HELPERS, "generator=generator, dtype=mean.dtype, device=mean.device)\n    return mean", "generator=generator, dtype=torch.float64, device=mean.device)\n    return mean", "check-samplers"),
     ("binary samples in double", HELPERS, "(uniform < mean).to(mean.dtype)", "(uniform < mean).double()", "check-samplers"),
     ("hidden layer detached", DECODER, None, DECODER_CLASS.replace(".tanh()", ".tanh().detach()"), "check-decoder"),

@@ -155,6 +155,7 @@ def test_a_mistake_costs_its_own_check(seed, number, entry):
 
 # What some mistakes must be called: the commonest, and those whose diagnosis once led astray.
 DIAGNOSES = {
+    "hidden layer detached": "no gradient reaches its hidden layer. Is something detached?",
     "noise times torch.exp(log_std / 2)": "log_std taken for the log of the variance",
     "epsilon inside both logarithms": "never falls below -23.03, the logarithm of 1e-10",
     "piecewise, with a gradient that is nan": "got nan, expected",
