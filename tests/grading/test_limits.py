@@ -97,7 +97,7 @@ REASONS = {
     "fuse": "the kernel died in this cell",
     "stubborn": "the kernel was stopped: stubborn could not be interrupted",
     "printing": "it printed more than 0.2 MB",
-    "hoarding-[123]": "it took more than 0.8 GB of memory",
+    "hoarding-\\d": "it took more than 0.8 GB of memory",
     "forking": "it started more than 40 processes|BlockingIOError",
 }
 
