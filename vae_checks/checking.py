@@ -85,7 +85,8 @@ def require_same(name, got, exact, mistakes={}, otherwise="", tolerance=1e-4):
     mistakes: a question about each mistake, with the values that it leads to.
     """
     mistakes = {"Does it have the wrong sign?": -exact, **mistakes}
-    worst = (got - exact).abs().nan_to_num(math.inf, math.inf).argmax()
+    error = (got - exact).abs() / (1 + exact.abs())
+    worst = error.nan_to_num(math.inf, math.inf).argmax()
     values = f"got {got.flatten()[worst]:.6g}, expected {exact.flatten()[worst]:.6g}"
     question = explanation(got, mistakes, otherwise, tolerance)
     require(same(got, exact, tolerance), f"{name}: {values}. {question}")

@@ -16,11 +16,13 @@ from .checking import (
 )
 from .networks import other_weights
 
+EXTREME = -7.7, 8.3  # log standard deviations
+
 
 def bernoulli(notebook):
     """Against -log(1 + exp(-y)) or -log(1 + exp(y)) in double precision, and its gradient."""
     # At generic logit-means and at large ones, each for a pixel that is off and for one on.
-    large = torch.tensor([-118.0, -31, 33, 121], device=notebook.DEVICE)
+    large = torch.tensor([-1018.0, -31, 33, 121], device=notebook.DEVICE)
     y = torch.cat([3 * notebook.numbers(20, seed=1010).float(), large]).requires_grad_()
     x = torch.tensor([[0.0], [1.0]], device=notebook.DEVICE)
     name, density = "bernoulli_log_density(x, y)", notebook.bernoulli_log_density
@@ -54,7 +56,7 @@ def question_about_lowest(log_densities):
 def gaussian(notebook):
     """Against the log of the normal density, near the mean and far out, and its gradients."""
     z, mean, s = (1.3 * notebook.numbers(7, 3, seed=1020 + i) + 0.2 for i in range(3))
-    s[0, :2] = torch.tensor([-7.7, 8.3])  # log_std
+    s[0, :2] = s.new_tensor(EXTREME)
     for t in (z, mean, s):
         t.requires_grad_()
     name, density = "gaussian_log_density(z, mean, log_std)", notebook.gaussian_log_density
@@ -100,7 +102,10 @@ def log_prior(notebook):
 
 def log_q(notebook):
     """Against log N(z | mean, std^2), and its gradients in all three arguments."""
-    z, mean, s = (notebook.numbers(7, Dz, seed=1070 + i).requires_grad_() for i in range(3))
+    z, mean, s = (notebook.numbers(7, Dz, seed=1070 + i) for i in range(3))
+    s[0] = s.new_tensor(EXTREME)
+    for t in (z, mean, s):
+        t.requires_grad_()
     with notebook.alone("log_q"):
         found = notebook.log_q(z, mean, s)
     exact = reference.log_q(z, mean, s)
@@ -139,6 +144,10 @@ def log_likelihood(notebook):
     }
     otherwise = "Many logit-means are large here: does something overflow, or is it clamped?"
     require_function("log_likelihood(x, z)", found, exact, mistakes, otherwise, z=z)
+    what = "log_likelihood(x, z): the gradient with respect to the decoder's parameters"
+    parameters = [*decoder.parameters()]
+    for slopes, expected in zip(*(gradients_of(v.sum(), parameters) for v in (found, exact))):
+        require_same(what, slopes, expected, {}, "Are they detached?", tolerance=1e-3)
 
 
 def joint(notebook):

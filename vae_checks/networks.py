@@ -66,10 +66,17 @@ def copied(network):
     return copy.deepcopy(network, {id(value): value.detach() for value in results})
 
 
-def kind(p, n_in):
-    """Which part of a network with n_in inputs a parameter is, by its shape."""
-    layer = "hidden" if n_in in p.shape or p.numel() == Dh else "last"
-    return f"{layer} {'weights' if p.numel() > max(p.shape) else 'bias'}"
+def with_kinds(parameters, n_in):
+    """The parameters of a network with n_in inputs, each with the part that it is by its shape."""
+    one_for_each_unit = [p for p in parameters if p.numel() == Dh and n_in not in p.shape]
+    hidden_bias = min(one_for_each_unit, key=torch.Tensor.dim, default=None)
+    for p in parameters:
+        if n_in in p.shape:
+            yield p, "hidden weights"
+        elif p is hidden_bias:
+            yield p, "hidden bias"
+        else:
+            yield p, "last weights" if Dh in p.shape else "last bias"
 
 
 def randomize(network, name, seed, inputs=1.0, outputs=1.0):
@@ -81,9 +88,9 @@ def randomize(network, name, seed, inputs=1.0, outputs=1.0):
         "last weights": 0.7 * outputs / math.sqrt(Dh),
         "last bias": 0.7 * outputs,
     }
-    for i, p in enumerate(network.parameters()):
+    for i, (p, kind) in enumerate(with_kinds([*network.parameters()], n_in)):
         noise = torch.Generator(p.device).manual_seed(1000 * seed + i)
-        p.data.normal_(0, scales[kind(p, n_in)], generator=noise)
+        p.data.normal_(0, scales[kind], generator=noise)
 
 
 def other_weights(notebook, name, seed, inputs=1.0, outputs=1.0, seen=None):
@@ -134,6 +141,8 @@ def require_network(notebook, name):
     require(isinstance(network, nn.Module), f"{name} must be {module}.")
     with NoLibraryProbability(name):
         outputs_of(getattr(network, "_orig_mod", network), name, notebook.pixels(7, 1049)[:, :n_in])
+        frozen = f"{name}: some parameters are frozen. Did you set their requires_grad to False?"
+        require(all(p.requires_grad for p in network.parameters()), frozen)
         print(f"ok: {' and '.join(OUTPUTS[name])} can be differentiated")
         tanh_layers(network, name)
     print(f"ok: {name} has {n_in} inputs, {Dh} tanh units and {n_out} outputs linear in them")
@@ -187,10 +196,11 @@ def layers_of(parameters, name, tensors=None):
         "Is there another layer, another width, or is a bias left out?",
     )
     parts = {"hidden weights": [], "hidden bias": [], "last weights": [], "last bias": []}
-    for p, t in zip(parameters, tensors or parameters):
-        t = t.squeeze()
-        n_columns = n_in if n_in in p.shape else Dh  # nn.Linear's; by hand they may be the rows
-        parts[kind(p, n_in)].append(t.T if t.dim() == 2 and t.shape[1] != n_columns else t)
+    columns = {"hidden weights": n_in, "last weights": Dh}  # nn.Linear's; by hand they may be rows
+    for (p, kind), t in zip(with_kinds(parameters, n_in), tensors or parameters):
+        if n := columns.get(kind):
+            t = t.movedim(p.shape.index(n), -1)
+        parts[kind].append(t.reshape(-1, n) if n else t.flatten())
     two = f"{name}: its parameters do not make two layers with biases."
     require(all(parts.values()), two)
     layers = Layers(*map(torch.cat, parts.values()))

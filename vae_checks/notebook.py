@@ -1,6 +1,7 @@
 """The notebook as the checks see it: the student's names, numbers to try them with, stand-ins."""
 
 import inspect
+from contextlib import ExitStack, contextmanager
 from unittest import mock
 
 import torch
@@ -49,14 +50,32 @@ class Notebook:
     def alone(self, name, **networks):
         """A context in which this function is the student's, and those that it calls are correct.
 
-        It finds them under the names that the text fixes. Called in another way than the text
-        says, they are the student's own.
+        Called in another way than the text says, they are the student's own.
         """
         decoder = networks.get("decoder") or self.namespace.get("decoder")
         correct = reference.functions(decoder)
         stand_ins = {n: either(f, self.namespace.get(n)) for n, f in correct.items() if n != name}
         sizes = {"Dz": Dz, "Dh": Dh, "Ddata": Ddata}  # log_prior stands above the cell with them
-        return mock.patch.dict(self.namespace, {**stand_ins, **networks, **sizes})
+        return self.replaced(name, **stand_ins, **networks, **sizes)
+
+    @contextmanager
+    def replaced(self, name, **stand_ins):
+        """A context in which the function of this name finds the stand-ins, for the student's own.
+
+        It finds them by their names, as default arguments, and a network wherever else it is kept.
+        """
+        function, own = self.namespace.get(name), {n: self.namespace.get(n) for n in stand_ins}
+        with ExitStack() as stack:
+            stack.enter_context(mock.patch.dict(self.namespace, stand_ins))
+            if defaults := getattr(function, "__defaults__", None):
+                by_id = {id(own[n]): stand_ins[n] for n in own}
+                defaults = tuple(by_id.get(id(value), value) for value in defaults)
+                stack.enter_context(mock.patch.object(function, "__defaults__", defaults))
+            for network, stand_in in zip(own.values(), stand_ins.values()):
+                if isinstance(network, nn.Module) and isinstance(stand_in, nn.Module):
+                    forward = mock.patch.object(network, "forward", stand_in.forward)
+                    stack.enter_context(forward)
+            yield
 
 
 def either(correct, own):

@@ -93,7 +93,7 @@ def try_elbo(notebook, scales, x=None, draw=0, error=error_of_value):
     seen.clear()
     torch.manual_seed(notebook.SEED + draw)
     with notebook.alone("elbo", encoder=encoder, decoder=decoder):
-        value = notebook.elbo(x)
+        value = notebook.elbo(x.clone())  # which it may change
     require_shape("elbo(x)", value, (), "Is the mean over the batch missing?")
     codes = torch.cat([x.new_empty(0, Dz), *map(in_rows, seen)]).double()
     require(

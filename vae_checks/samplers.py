@@ -30,15 +30,24 @@ def is_noise(numbers):
 
 
 def is_standard_normal(numbers):
-    """Whether numbers (n, k) are independent draws from N(0, 1), in both halves of the rows."""
-    bound = 6 / math.sqrt(len(numbers) // 2)
-    return all(
+    """Whether numbers (n, k) are independent draws from N(0, 1), in both halves of the rows.
+
+    Of all correct draws a part of e^-20 has none that is so large that 20 of them should be.
+    """
+    bound, n = 6 / math.sqrt(len(numbers) // 2), torch.tensor(numbers.numel() // 2)
+    large = math.sqrt(2) * torch.erfinv(1 - 20 / n)
+    return not has_repeated(numbers) and all(
         is_noise(half)
         and ((half**2).mean(dim=0) - 1).abs().max() < math.sqrt(2) * bound
         and ((half**4).mean(dim=0) - 3).abs().max() < math.sqrt(96) * bound
-        and half.abs().max() > 2.5
+        and half.abs().max() > large
         for half in numbers.chunk(2)
     )
+
+
+def has_repeated(numbers):
+    """Whether some of the numbers (n, k) stand in several rows, up to rounding."""
+    return len(numbers.round(decimals=2).unique(dim=0)) < 0.9 * len(numbers)
 
 
 def require_draws(what, sample, mean, log_std):
@@ -48,7 +57,7 @@ def require_draws(what, sample, mean, log_std):
         centre, scale = of(mean, log_std)
         if is_standard_normal((sample - centre) / scale):
             question = other
-    if len((noise * 1e4).round().unique(dim=0)) < 0.9 * len(noise):
+    if has_repeated(noise):
         question = "Is the same noise used for several samples? It has the shape of mean."
     elif noise.min() >= 0:
         question = "Is it torch.rand where torch.randn belongs?"

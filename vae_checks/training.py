@@ -3,7 +3,6 @@
 import copy
 import math
 from numbers import Real
-from unittest import mock
 
 import numpy as np
 import torch
@@ -62,7 +61,7 @@ def train(notebook):
     stand_ins = {
         "loss": loss,
         "elbo": lambda x: -loss(x),
-        "report": lambda history: reports.append(len(history)),
+        "report": lambda *given, **named: reports.append(len([*given, *named.values()][0])),
         **networks,
     }
     stand_ins["N_EPOCHS"] = N_EPOCHS + 3  # train is told how many epochs, and must not look here
@@ -73,7 +72,7 @@ def train(notebook):
         batches = copy.copy(notebook.batches)
         batches.digits, batches.size = digits, N_DIGITS // N_BATCHES
     start = [vector.detach().clone() for vector in parameters()]
-    with mock.patch.dict(notebook.namespace, stand_ins), capture_output():
+    with notebook.replaced("train", **stand_ins), capture_output():
         history = own_train(*networks.values(), batches, N_EPOCHS)
 
     written = len(seen) or not is_blank(history)
