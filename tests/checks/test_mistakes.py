@@ -25,7 +25,7 @@ from IPython.core.interactiveshell import InteractiveShell
 import vae_digits
 from instructor.cells import LAST_GRADED, TRAINING, is_check
 from instructor.handout import REGION, make_handout
-from mistakes import ELBO, HELPERS, IMPORTS, LOG_Q, MISTAKES, RIGHT
+from mistakes import ELBO, HELPERS, LOG_Q, MISTAKES, RIGHT
 from project import NOTEBOOK, ROOT, changed
 from vae_checks import Checks
 
@@ -35,11 +35,14 @@ SWEEP = "VAE_SWEEP" in os.environ
 @cache
 def cells():
     """Id and source of the code cells down to the last one that is graded, without magics."""
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    sources = {c.id: c.source for c in notebook.cells if c.cell_type == "code"}
-    sources[IMPORTS] = re.sub("(?m)^%.*", "", sources[IMPORTS])
+    sources = code_of(nbformat.read(NOTEBOOK, as_version=4))
     ids = list(sources)
     return {id: sources[id] for id in ids[: ids.index(LAST_GRADED) + 1]}
+
+
+def code_of(notebook):
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return {cell.id: re.sub("(?m)^%.*", "", cell.source) for cell in code}
 
 
 compiled = cache(compile)
@@ -162,21 +165,21 @@ DIAGNOSES = {
     "clamp and an absolute value": "its gradient at y = 0: got -1, expected -0.5. Do you use abs",
     "log_std of ones in the prior": "Did you pass log_std = 1?",
     "constant once, not for each dimension": "Did you count the normalizing constant once",
-    "prior twice in the ELBO": "Is log p(z) in it twice?",
+    "ELBO as (log_joint + log_prior(z) - log_q_z).mean()": "Is log p(z) in it twice?",
     "ELBO as (log_joint + log_q_z).mean()": "Does log q(z | x) have the wrong sign?",
-    "KL added": "Does the KL have the wrong sign?",
-    "KL with sigma for its square": "Did you write sigma where sigma squared belongs in the KL?",
+    "beta -1": "Does the KL have the wrong sign?",
+    "KL as -.5 * (1 + 2 * s - m**2 - s.exp()).sum(1)": "sigma where sigma squared belongs",
     "mean and log_std exchanged": "Are q_mean and q_log_std exchanged?",
     "z as torch.randn_like(q_mean)": "Is z drawn from the prior?",
-    "naive Bernoulli in the ELBO": "logarithm of zero",
+    "ELBO with x * p.log() + (1 - x) * (1 - p).log()": "logarithm of zero",
     "encoder returns q_mean, q_mean": "Is the same layer used for several?",
     "encoder returns q_mean, torch.tanh(q_log_std)": "Did you apply tanh to it?",
-    "dropout in the decoder": "Is there dropout in it?",
-    "encoder returns nothing": "Does forward end in return q_mean, q_log_std",
+    "Tanh(), nn.Dropout(0.2) for tanh": "Is there dropout in it?",
+    "encoder returns None": "Does forward end in return q_mean, q_log_std",
     "encoder returns q_mean, q_log_std.exp()": "Did you apply exp to it?",
     "one uniform number for all pixels": "Is the mean compared with one number for all",
-    "a sigmoid in sample_bernoulli": "Did you apply a sigmoid?",
-    "x and z exchanged in the joint": "Are x and z exchanged?",
+    "binary samples as (uniform < torch.sigmoid(mean)).to(mean.dtype)": "Did you apply a sigmoid?",
+    "joint as log_prior(z) + log_likelihood(z, x)": "Are x and z exchanged?",
     "N_EPOCHS in train": "Is N_EPOCHS used, where train is given n_epochs?",
     "history of tensors with a gradient": "Is .item() left out?",
     "Adam with weight_decay=1e-5": "Is there weight decay",
@@ -186,7 +189,7 @@ DIAGNOSES = {
     "a loss of torch.nn": "log_likelihood calls binary_cross_entropy_with_logits, which",
     "a plain function": "decoder must be a module",
     "layers that are not registered": "decoder: got 0 parameters, expected 394,284",
-    "ReLU for tanh": "Is there ReLU between its layers, not tanh?",
+    "ReLU() for tanh": "Is there ReLU between its layers, not tanh?",
 }
 
 
@@ -213,11 +216,10 @@ def blanks():
     with tempfile.TemporaryDirectory() as folder:
         handout = Path(folder, "handout")
         make_handout(handout)
-        handed_out = nbformat.read(handout / NOTEBOOK.name, as_version=4).cells
+        blank_of = code_of(nbformat.read(handout / NOTEBOOK.name, as_version=4))
         stubs = re.findall("(?m)^ +raise NotImpl.*", (handout / HELPERS).read_text())
     solutions = [region[0] for region in REGION.finditer((ROOT / HELPERS).read_text())]
-    blank_of = {c.id: c.source for c in handed_out}
-    changes = [(id, source, blank_of[id]) for id, source in cells().items() if id != IMPORTS]
+    changes = [(id, source, blank_of[id]) for id, source in cells().items()]
     changes += zip([HELPERS] * 4, solutions, stubs, strict=True)
     return [change for change in changes if change[1] != change[2]]
 
