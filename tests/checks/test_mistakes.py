@@ -24,8 +24,9 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import vae_digits
 from instructor.cells import LAST_GRADED, TRAINING, is_check
+from instructor.grading.source import defined_names
 from instructor.handout import REGION, make_handout
-from mistakes import ELBO, HELPERS, LOG_Q, MISTAKES, RIGHT
+from mistakes import HELPERS, MISTAKES, RIGHT
 from project import NOTEBOOK, ROOT, changed
 from vae_checks import Checks
 
@@ -46,6 +47,7 @@ def code_of(notebook):
 
 
 compiled = cache(compile)
+CELL_OF = {name: id for id, source in cells().items() for name in [id, *defined_names(source)]}
 IN_PICTURES = list(cells())[list(cells()).index(TRAINING) + 1 :]
 
 
@@ -69,13 +71,13 @@ class Classroom:
         self.namespace["checks"] = Checks(self.namespace)
         for place, old, new in [seeded, *changes]:
             is_helper = place == HELPERS
-            source = (ROOT / HELPERS).read_text() if is_helper else self.cells[place]
+            source = (ROOT / HELPERS).read_text() if is_helper else self.cells[CELL_OF[place]]
             source = f"{source}\n{new}" if old is None else changed(source, old, new)
             if is_helper:
                 self.helpers["vae_helpers"] = module = types.ModuleType("vae_helpers")
                 exec(compiled(source, HELPERS, "exec"), module.__dict__)
             else:
-                self.cells[place] = source
+                self.cells[CELL_OF[place]] = source
 
     def run(self, checks=None, after=None, until=None):
         """Run the cells after one and down to another, of the checks these or all.
@@ -125,7 +127,7 @@ def trained(seed):
 def failures(seed, changes, checks=None, until="check-train", n_digits=600):
     """The error of each cell that fails, by default down to the last check of functions."""
     torch.manual_seed(seed)
-    place = changes[0][0]
+    place = CELL_OF.get(changes[0][0])
     if place in IN_PICTURES:
         before = [TRAINING, *IN_PICTURES][IN_PICTURES.index(place)]
         room = Classroom(seed, 2000, changes, trained(seed))
@@ -136,7 +138,7 @@ def failures(seed, changes, checks=None, until="check-train", n_digits=600):
 def with_seeds(entries):
     """Each entry with its seeds, as pytest's parameters."""
     for number, entry in enumerate(entries):
-        seeds = range(10 if entry[1] in (ELBO, LOG_Q) else 3) if SWEEP else [2]
+        seeds = range(10 if entry[1] in ("elbo", "log_q") else 3) if SWEEP else [2]
         for seed in seeds:
             yield pytest.param(seed, number, entry, id=f"{entry[0]}, seed {seed}")
 
@@ -163,8 +165,8 @@ DIAGNOSES = {
     "epsilon inside both logarithms": "never falls below -23.03, the logarithm of 1e-10",
     "piecewise, with a gradient that is nan": "got nan, expected",
     "clamp and an absolute value": "its gradient at y = 0: got -1, expected -0.5. Do you use abs",
-    "log_std of ones in the prior": "Did you pass log_std = 1?",
-    "constant once, not for each dimension": "Did you count the normalizing constant once",
+    "prior as gaussian_log_density(z, zero, zero + 1).sum(dim=1)": "Did you pass log_std = 1?",
+    "prior as -0.5 * (z**2).sum(dim=1) - 0.5 * math.log(2 * math.pi)": "constant once, not",
     "ELBO as (log_joint + log_prior(z) - log_q_z).mean()": "Is log p(z) in it twice?",
     "ELBO as (log_joint + log_q_z).mean()": "Does log q(z | x) have the wrong sign?",
     "beta -1": "Does the KL have the wrong sign?",
