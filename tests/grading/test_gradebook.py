@@ -1,7 +1,6 @@
 """The grade book: a class graded by the command, its table and its pages."""
 
 import json
-import os
 import re
 import runpy
 import socket
@@ -78,7 +77,8 @@ FORGED = [  # before which check something is replaced, how it is named, and wha
 
 ATTEMPTS = {  # at what the sandbox forbids; nothing is changed where one succeeds
     "network": "import socket; socket.create_connection(('127.0.0.1', {port}), 5)",
-    "processes": f"import os; os.kill({os.getpid()}, 0)",
+    "processes": "from pathlib import Path\n"  # that of the command
+    "min(p for p in Path('/proc').glob('[1-9]*/cmdline') if b'\\0grade\\0' in p.read_bytes())",
     "system": "open('/etc/passwd', 'a')",
     "libraries": "import torch; open(torch.__file__, 'a')",
     "checks": "open('/assignment/vae_checks/__init__.py', 'a')",
