@@ -9,11 +9,9 @@ import io
 import os
 import re
 import sys
-import tempfile
 import traceback
 import types
 from functools import cache
-from pathlib import Path
 from unittest import mock
 
 import matplotlib.pyplot as plt
@@ -25,7 +23,7 @@ from IPython.core.interactiveshell import InteractiveShell
 import vae_digits
 from instructor.cells import LAST_GRADED, TRAINING, is_check
 from instructor.grading.source import defined_names
-from instructor.handout import REGION, make_handout
+from instructor.handout import ITEM, REGION, blanked, notebook_with_blanks
 from mistakes import HELPERS, MISTAKES, RIGHT
 from project import NOTEBOOK, ROOT, changed
 from vae_checks import Checks
@@ -215,12 +213,12 @@ def test_a_network_made_anew_after_the_training_is_noticed():
 
 def blanks():
     """Each blank of the hand-out as a change to the assignment: place, solution, blank."""
-    with tempfile.TemporaryDirectory() as folder:
-        handout = Path(folder, "handout")
-        make_handout(handout)
-        blank_of = code_of(nbformat.read(handout / NOTEBOOK.name, as_version=4))
-        stubs = re.findall("(?m)^ +raise NotImpl.*", (handout / HELPERS).read_text())
-    solutions = [region[0] for region in REGION.finditer((ROOT / HELPERS).read_text())]
+    notebook, helpers = nbformat.read(NOTEBOOK, as_version=4), (ROOT / HELPERS).read_text()
+    texts = [cell.source for cell in notebook.cells if ITEM.search(cell.source)]
+    notebook_with_blanks(notebook)
+    blank_of = code_of(notebook)
+    stubs = re.findall("(?m)^ +raise NotImpl.*", blanked(helpers, HELPERS, texts))
+    solutions = [region[0] for region in REGION.finditer(helpers)]
     changes = [(id, source, blank_of[id]) for id, source in cells().items()]
     changes += zip([HELPERS] * 4, solutions, stubs, strict=True)
     return [change for change in changes if change[1] != change[2]]

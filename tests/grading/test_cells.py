@@ -102,7 +102,6 @@ CHANGES = {  # what was done to the notebook, and the first remark
     "check moved": (lambda n: move(n, "check-elbo", 0), "the check cells are not in the order"),
     "an id twice": (lambda n: cell_of(n, "check-elbo").update(id="check-joint"), None),
     "no ids": (each_cell(lambda _, cell: cell.pop("id")), LOST),
-    "other ids": (each_cell(lambda number, cell: cell.update(id=f"new-{number}")), LOST),
     "no ids, no metadata": (each_cell(lose_metadata), LOST),
     "elbo written differently": (write_elbo_differently, LOST),
     "every cell copied": (copy_every_cell, "checks, in own-7, is the name that the checks use"),

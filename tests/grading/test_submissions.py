@@ -53,13 +53,11 @@ LAYOUTS = {
         [*(f"ada/{name}" for name in BOTH), "bob/vae/x.ipynb", "bob/data/x.gz"],
         {"ada": BOTH, "bob": ["data/x.gz", "vae/x.ipynb"]},
     ),
-    "notebooks": (["ada.ipynb", "bob.ipynb"], {"ada": ["ada.ipynb"], "bob": ["bob.ipynb"]}),
-    "Moodle's files": ([MOODLE + name for name in BOTH], {"Gil Doe_12345": BOTH}),
-    "Moodle's folders": ([f"{MOODLE}/{name}" for name in BOTH], {"Gil Doe_12345": BOTH}),
-    "Moodle, a name with underscores": (
-        [f"A_B_7_assignsubmission_file_{name}" for name in BOTH],
-        {"A_B_7": BOTH},
+    "Moodle's files": (
+        [f"A_B_7_assignsubmission_file_{NOTEBOOK}", *(MOODLE + name for name in BOTH)],
+        {"A_B_7": [NOTEBOOK], "Gil Doe_12345": BOTH},
     ),
+    "Moodle's folders": ([f"{MOODLE}/{name}" for name in BOTH], {"Gil Doe_12345": BOTH}),
     "Canvas": (
         [f"{CANVAS}vae_assignment-1.ipynb", "doehal_LATE_23456_78902_vae_helpers-1.py"]
         + [f"lee_7_1_{NOTEBOOK}"],
