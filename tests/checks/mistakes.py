@@ -160,6 +160,7 @@ RIGHT = [
     ("three codes for each digit", "elbo", "q_mean, q_log_std = encoder(x)", "x = x.repeat_interleave(3, 0)\n    q_mean, q_log_std = encoder(x)"),
     ("decoder called by its forward", "log_likelihood", "decoder(z)", "decoder.forward(z)"),
     ("encoder with two heads", "encoder", "encoder = Encoder", TWO_HEADS),
+    ("gradients zeroed after the step", "train", "            optimizer.zero_grad()\n", "", [("train", "            optimizer.step()\n", "            optimizer.step()\n            optimizer.zero_grad()\n")]),
     ("each network with an optimizer of its own", "train", f"optimizer = {ADAM}", "optimizer = type('Pair', (), {})()\n    pair = [torch.optim.Adam(network.parameters()) for network in (encoder, decoder)]\n    optimizer.zero_grad = lambda: [o.zero_grad() for o in pair]\n    optimizer.step = lambda: [o.step() for o in pair]"),
     ("train ELBO in a second pass", "train", "        history.append(", "        with torch.no_grad():\n            total_elbo = sum(elbo(x) * len(x) for x in batches)\n        history.append("),
     ("shuffled by hand", "train", "for x in batches:", "for x in (lambda d: d[torch.randperm(len(d))].split(BS))(torch.cat(list(batches))):"),
