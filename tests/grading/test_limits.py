@@ -141,6 +141,7 @@ def test_without_bubblewrap_the_rest_works_and_a_line_says_so(tmp_path):
 def test_ctrl_c(tmp_path):  # ends all, and keeps the rows; the path of a socket must be short
     (tmp_path / "tmp").mkdir()
     students = {"ada": {"last": "exit()"}, "bob": {"sleeps": f"{POPEN}\n{LOOP}"}}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where pytest ran with "&"
     process = start(tmp_path, students, COMMAND, TMPDIR=str(tmp_path / "tmp"))
     table = tmp_path / "grades" / "grades.csv"
     assert ends(lambda: not (is_asleep() and table.exists()))
