@@ -1,37 +1,16 @@
 """Typical mistakes, and correct solutions written differently, as changes to the notebook.
 
-An entry of MISTAKES is: what is wrong, the cell (or vae_helpers.py), a piece of its source (None:
-nothing, the new source runs after it), the source in its place, and the ids of the check that must
-catch it and of the others that may fail with it. An entry of RIGHT has further changes, if any, in place of
-the checks: none may fail.
+An entry of MISTAKES is: what is wrong, a name that the cell defines (or vae_helpers.py), a piece of
+its source (None: nothing, the new source runs after it), the source in its place, and the ids of the
+check that must catch it and of the others that may fail with it. An entry of RIGHT has further
+changes, if any, in place of the checks: none may fail.
 """
 
 HELPERS = "vae_helpers.py"
 LOGSIGMOID = "return torch.nn.functional.logsigmoid((2 * x - 1) * logit_means)"
 GAUSSIAN = "return -0.5 * math.log(2 * math.pi) - log_std - 0.5 * (z - mean) ** 2 * torch.exp(-2 * log_std)"
 SAMPLE = "return mean + torch.exp(log_std) * epsilon"
-UNIFORM = "torch.rand(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)\n"
-
-IMPORTS = "d402633e-8c18-11eb-119d-017ad87927b0"
-PRIOR = "ce50c994-90af-11eb-3fc1-a3eea9cda1a2"
-DECODER = "d7415d20-90af-11eb-266b-b3ea86750c98"
-LIKELIHOOD = "5b8721dc-8ea3-11eb-3ace-0b13c00ce256"
-JOINT = "0afbe054-90b0-11eb-0233-6faede537bc4"
-LOG_Q = "615e59c6-90b6-11eb-2598-d32538e14e8f"
-ENCODER = "encoder"
-ELBO = "ccf226b8-90b6-11eb-15a2-d30c9e27aebb"
-TRAIN = "5efb0baa-90b8-11eb-304f-7dbb8d5c0ba6"
-MEANS = "d9b3c078-90bb-11eb-1c41-c784851a9148"
-LABELS = "da5527ee-90bb-11eb-190a-897e2d743368"
-CODES = "805a265e-90be-11eb-2c34-1dd0cd1a968c"
-PRIOR_MEANS = "80d6b61a-90be-11eb-2fae-638cdaaf7abd"
-SAMPLES = "815d4720-90be-11eb-0fb2-2bb764a45824"
-RECONSTRUCT = "f27bdffa-90c0-11eb-0f71-6d572f799290"
-RECONSTRUCTIONS = "reconstructions"
-LATTICE = "3a0e1d5a-90c2-11eb-16a7-8f9de1ea09e4"
-LATTICE_MEANS = "3a9a2624-90c2-11eb-1986-17b80a2a58c5"
-TILE = "3b6f8e5e-90c2-11eb-3da4-a5fd3048ab63"
-
+NOISE = "torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)"
 PRIOR_SUM = "gaussian_log_density(z, mean=zero, log_std=zero).sum(dim=1)"
 LAYERS = "nn.Linear(Dz, Dh), nn.Tanh(), nn.Linear(Dh, Ddata)"
 RETURN_HEADS = "return q_mean, q_log_std"
@@ -39,14 +18,7 @@ DRAW = "z = sample_gaussian(q_mean, q_log_std)"
 ESTIMATE = "return (log_joint - log_q_z).mean()"
 PARAMETERS = "[*encoder.parameters(), *decoder.parameters()]"
 ADAM = f"torch.optim.Adam({PARAMETERS}, fused=True)"
-STEP = """            optimizer.zero_grad()
-            batch_loss = loss(x)
-            batch_loss.backward()
-            optimizer.step()
-"""
 BERNOULLI_SAMPLES = "sample_bernoulli(prior_means[:, None].expand(10, 3, Ddata), generator(2))"
-TWO_CODES = "sample_gaussian(mean_twice, log_std[:, None], generator(3))"
-AXES = 'z_y, z_x = torch.meshgrid(ticks.flip(0), ticks, indexing="ij")'
 PICTURE = "tiles.permute(0, 2, 1, 3).reshape(50 * 28, 50 * 28)"
 TWO_HEADS = """
 class TwoHeads(nn.Module):
@@ -67,12 +39,7 @@ class Decoder(nn.Module):
         return self.last(self.first(z).tanh())
 decoder = Decoder().to(DEVICE)
 """
-PART_BY_PART = """total = 0
-    for part in x.split(7):
-        mean, log_std = encoder(part)
-        code = sample_gaussian(mean, log_std)
-        total = total + (joint_log_density(part, code) - log_q(code, mean, log_std)).sum()
-    return total / len(x)"""
+KL = "-.5 * (1 + 2 * s - m**2 - (2 * s).exp()).sum(1)"
 KL_ELBO = """
 def elbo(x):
     m, s = encoder(x)
@@ -86,23 +53,6 @@ def elbo(x):
     y = decoder(z)
     p = torch.sigmoid(y)
     return (log_prior(z) + ({density}).sum(1) - log_q(z, m, s)).mean()"""
-TRAIN_TEMPLATE = """
-def train(encoder, decoder, batches, n_epochs=100):
-    optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()])
-    history = []
-    for epoch in range(n_epochs):
-        total, n = 0.0, 0
-        for x in batches:
-            optimizer.zero_grad()
-            l = loss(x)
-            l.backward()
-            optimizer.step()
-            {total}
-            n += len(x)
-        history.append((total / n, {heldout}))
-        report(history)
-    return history
-"""
 BY_HAND = """
 class ByHand(nn.Module):
     def __init__(self):
@@ -112,216 +62,143 @@ class ByHand(nn.Module):
     def forward(self, z):
         return {forward}
 decoder = ByHand().to(DEVICE)"""
-ADAM_BY_HAND = f"""parameters_ = {PARAMETERS}
-    moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in parameters_]
-    optimizer = type("Adam", (), {{"t": 0}})()
-    def step():
-        optimizer.t += 1
-        for p, (m, v) in zip(parameters_, moments):
-            m.mul_(0.9).add_(0.1 * p.grad)
-            v.mul_(0.999).add_(0.001 * p.grad**2)
-            p.data -= 1e-3 * (m / (1 - 0.9**optimizer.t)) / ((v / (1 - 0.999**optimizer.t)).sqrt() + 1e-8)
-    def zero_grad():
-        for p in parameters_:
-            p.grad = None
-    optimizer.step, optimizer.zero_grad = step, zero_grad"""
+ADAM_BY_HAND = f"""
+    class Adam(torch.optim.Optimizer):
+        t = 0
+        def step(self):
+            self.t += 1
+            for p in self.param_groups[0]["params"]:
+                m, v = self.state.setdefault(p, (torch.zeros_like(p), torch.zeros_like(p)))
+                m.mul_(0.9).add_(0.1 * p.grad)
+                v.mul_(0.999).add_(0.001 * p.grad**2)
+                p.data -= 1e-3 * (m / (1 - 0.9**self.t)) / ((v / (1 - 0.999**self.t)).sqrt() + 1e-8)
+    optimizer = Adam({PARAMETERS}, {{}})"""
 ELBO_AND_GRADIENT = "check-elbo check-gradients"  # the gradient of another function is wrong
 
 # fmt: off
 MISTAKES = [
-    # bernoulli_log_density
-    ("x and 1 - x exchanged", HELPERS, "(2 * x - 1)", "(1 - 2 * x)", "check-bernoulli"),
+    *[(f"{new} for {old} in the density", HELPERS, LOGSIGMOID, LOGSIGMOID.replace(old, new), "check-bernoulli") for old, new in (("2 * x - 1", "1 - 2 * x"), ("logit_means", "torch.sigmoid(logit_means)"), ("logit_means", "logit_means.detach()"))],
     ("naive form", HELPERS, LOGSIGMOID, "mu = logit_means.exp() / (1 + logit_means.exp())\n    return x * mu.log() + (1 - x) * (1 - mu).log()", "check-bernoulli"),
-    ("second sigmoid in the density", HELPERS, LOGSIGMOID, "return torch.nn.functional.logsigmoid((2 * x - 1) * torch.sigmoid(logit_means))", "check-bernoulli"),
-    ("Bernoulli gradient cut", HELPERS, LOGSIGMOID, "return torch.nn.functional.logsigmoid((2 * x - 1) * logit_means.detach())", "check-bernoulli"),
-    # gaussian_log_density
-    ("sigma for sigma squared", HELPERS, "torch.exp(-2 * log_std)", "torch.exp(-log_std)", "check-gaussian"),
-    ("log_std as log-variance", HELPERS, GAUSSIAN, "return -0.5 * (math.log(2 * math.pi) + log_std + (z - mean) ** 2 / torch.exp(log_std))", "check-gaussian"),
-    ("- log sigma left out", HELPERS, "math.pi) - log_std", "math.pi)", "check-gaussian"),
-    ("+ log sigma", HELPERS, "math.pi) - log_std", "math.pi) + log_std", "check-gaussian"),
-    # The samplers
-    ("uniform noise", HELPERS, "torch.randn(mean.shape", "torch.rand(mean.shape", "check-samplers"),
-    ("noise shared by the batch", HELPERS, "torch.randn(mean.shape", "torch.randn(mean.shape[1:]", "check-samplers"),
-    ("torch.normal", HELPERS, SAMPLE, "return torch.normal(mean, torch.exp(log_std)).detach()", "check-samplers"),
-    ("generator not used", HELPERS, "torch.randn(mean.shape, generator=generator", "torch.randn(mean.shape", "check-samplers"),
-    ("ones where the noise is above", HELPERS, "(uniform < mean)", "(uniform > mean)", "check-samplers"),
-    ("torch.bernoulli", HELPERS, "return (uniform < mean).to(mean.dtype)", "return torch.bernoulli(mean, generator=generator)", "check-samplers"),
-    ("noise seeded in the sampler", HELPERS, SAMPLE, "torch.manual_seed(0)\n    epsilon = torch.randn(mean.shape, dtype=mean.dtype, device=mean.device)\n    " + SAMPLE, "check-samplers"),
-    # log_prior
-    ("constant left out", PRIOR, PRIOR_SUM, "-0.5 * (z**2).sum(dim=1)", "check-log-prior"),
-    ("constant once, not for each dimension", PRIOR, PRIOR_SUM, "-0.5 * (z**2).sum(dim=1) - 0.5 * math.log(2 * math.pi)", "check-log-prior"),
-    # decoder
-    ("no activation", DECODER, " nn.Tanh(),", "", "check-decoder"),
-    ("no bias", DECODER, "nn.Linear(Dh, Ddata)", "nn.Linear(Dh, Ddata, bias=False)", "check-decoder"),
-    ("a plain function", DECODER, "decoder = nn", "def decoder(z):\n    return layers(z)\nlayers = nn", "check-decoder"),
-    ("tanh twice", DECODER, "nn.Tanh(),", "nn.Tanh(), nn.Tanh(),", "check-decoder"),
-    # log_likelihood
-    ("second sigmoid", LIKELIHOOD, "decoder(z)", "torch.sigmoid(decoder(z))", "check-log-likelihood"),
-    ("pixels inverted", LIKELIHOOD, "(x, decoder", "(1 - x, decoder", "check-log-likelihood"),
-    # log_q
-    ("mean and log_std exchanged in q", LOG_Q, "(z, q_mean, q_log_std).", "(z, q_log_std, q_mean).", "check-log-q"),
-    ("constant of q counted once", LOG_Q, ".sum(dim=1)", ".sum(dim=1) + 0.5 * math.log(2 * math.pi)", "check-log-q"),
-    ("a library's density", LOG_Q, "gaussian_log_density(z, q_mean, q_log_std)", "torch.distributions.Normal(q_mean, q_log_std.exp()).log_prob(z)", "check-log-q"),
-    # encoder
-    ("split along the batch", ENCODER, "chunk(2, dim=1)", "chunk(2, dim=0)", "check-encoder"),
-    # elbo
-    ("prior twice in the ELBO", ELBO, "(log_joint - ", "(log_joint + log_prior(z) - ", ELBO_AND_GRADIENT),
-    ("mean and log_std exchanged", ELBO, "q_mean, q_log_std = encoder(x)", "q_log_std, q_mean = encoder(x)", ELBO_AND_GRADIENT),
-    ("another z for each term", ELBO, ESTIMATE, "return (joint_log_density(x, torch.randn_like(z)) - log_q_z).mean()", ELBO_AND_GRADIENT),
-    ("a plain number", ELBO, ESTIMATE, ESTIMATE.replace("return ", "return torch.tensor(").replace(".mean()", ".mean().item())"), "check-gradients"),
-    # train
-    ("only the decoder optimized", TRAIN, PARAMETERS, "[*decoder.parameters()]", "check-train"),
-    ("gradients zeroed before the step", TRAIN, STEP, "".join(STEP.splitlines(True)[i] for i in (1, 2, 0, 3)), "check-train"),
-    ("gradients never zeroed", TRAIN, "            optimizer.zero_grad()\n", "", "check-train"),
-    ("optimizer anew in each epoch", TRAIN, "        total_elbo, n_digits", f"        optimizer = {ADAM}\n        total_elbo, n_digits", "check-train"),
-    ("the same noise for every batch", TRAIN, "            optimizer.zero_grad()", "            torch.manual_seed(SEED)\n            optimizer.zero_grad()", "check-train"),
-    ("noise added to the digits", TRAIN, "loss(x)", "loss(x + 0.1 * torch.randn_like(x))", "check-train"),
-    ("batches indexed, which they cannot be", TRAIN, "for x in batches:", "for x in (batches[i] for i in range(len(batches))):", "check-train"),
-    ("train ELBO alone in the history", TRAIN, "    return history", "    return [train_elbo for train_elbo, _ in history]", "check-train"),
-    # The pictures
-    ("uniform codes", CODES, "torch.randn(", "torch.rand(", "check-prior-samples"),
-    ("samples for the means of the pixels", PRIOR_MEANS, "torch.sigmoid(decoder(prior_codes))", "sample_bernoulli(torch.sigmoid(decoder(prior_codes)))", "check-prior-samples"),
-    ("means for samples of the pixels", SAMPLES, BERNOULLI_SAMPLES, "prior_means[:, None].expand(10, 3, Ddata)", "check-prior-samples"),
-    ("one code twice", RECONSTRUCT, TWO_CODES, TWO_CODES + "[:, :1].expand(4, 2, Dz)", "check-reconstructions"),
-    ("logit-means for reconstructions", RECONSTRUCT, "torch.sigmoid(decoder(codes.reshape(8, Dz)))", "(decoder(codes.reshape(8, Dz)) / 40 + 0.5).clamp(0, 1)", "check-reconstructions"),
-    ("z_y grows downwards", LATTICE, "ticks.flip(0), ticks", "ticks, ticks", "check-lattice"),
-    ("rows and columns of the lattice exchanged", LATTICE, AXES, 'z_x, z_y = torch.meshgrid(ticks, ticks.flip(0), indexing="ij")', "check-lattice"),
-    ("z_x and z_y exchanged", LATTICE, "[z_x, z_y]", "[z_y, z_x]", "check-lattice"),
-    ("tiles transposed", TILE, "permute(0, 2, 1, 3)", "permute(0, 3, 1, 2)", "check-lattice"),
-    ("rows and columns of tiles exchanged", TILE, "permute(0, 2, 1, 3)", "permute(1, 2, 0, 3)", "check-lattice"),
-    ("not permuted", TILE, ".permute(0, 2, 1, 3)", "", "check-lattice"),
-    ("bytes for the means in the picture", TILE, PICTURE, f"(255 * {PICTURE}).round().byte()", "check-lattice"),
-    ("gradient in a picture", LATTICE_MEANS, "with torch.no_grad():", "if True:", "check-lattice"),
     ("epsilon inside both logarithms", HELPERS, LOGSIGMOID, "mu = torch.sigmoid(logit_means)\n    return x * torch.log(mu + 1e-10) + (1 - x) * torch.log(1 - mu + 1e-10)", "check-bernoulli"),
     ("piecewise, with a gradient that is nan", HELPERS, LOGSIGMOID, "up, down = (torch.log(1 + torch.exp(a)) for a in (logit_means, -logit_means))\n    y = logit_means\n    return torch.where(y > 0, (x - 1) * y - torch.where(y > 0, down, 0 * y), x * y - torch.where(y > 0, 0 * y, up))", "check-bernoulli"),
     ("clamp and an absolute value", HELPERS, LOGSIGMOID, "a = (1 - 2 * x) * logit_means\n    return -(a.clamp(min=0) + torch.log1p(torch.exp(-a.abs())))", "check-bernoulli"),
+    *[(f"{new} for {old} in the density", HELPERS, GAUSSIAN, GAUSSIAN.replace(old, new), "check-gaussian") for old, new in (("-2 * log_std", "-log_std"), (" - log_std", ""), (" - log_std", " + log_std"), ("(z", "(z.detach()"), ("mean", "mean.detach()"), ("-2 * log_std", "-2 * log_std.detach()"))],
+    ("log_std as log-variance", HELPERS, GAUSSIAN, "return -0.5 * (math.log(2 * math.pi) + log_std + (z - mean) ** 2 / torch.exp(log_std))", "check-gaussian"),
     ("log of the density, underflowing", HELPERS, GAUSSIAN, "std = log_std.exp()\n    return torch.log(torch.exp(-0.5 * ((z - mean) / std) ** 2) / (std * math.sqrt(2 * math.pi)))", "check-gaussian"),
-    ("noise in the shape of log_std", HELPERS, "torch.randn(mean.shape", "torch.randn(log_std.shape", "check-samplers"),
-    ("one uniform number for all pixels", HELPERS, UNIFORM, UNIFORM.replace("mean.shape,", "(),"), "check-samplers"),
-    ("a sigmoid in sample_bernoulli", HELPERS, "(uniform < mean)", "(uniform < torch.sigmoid(mean))", "check-samplers"),
-    ("log_std of ones in the prior", PRIOR, None, "def log_prior(z):\n    return gaussian_log_density(z, torch.zeros_like(z), torch.ones_like(z)).sum(1)", "check-log-prior"),
-    ("frozen decoder", DECODER, None, "decoder.requires_grad_(False)", "check-decoder"),
-    ("dropout in the decoder", DECODER, "nn.Tanh(),", "nn.Tanh(), nn.Dropout(0.2),", "check-decoder"),
-    ("normalized hidden units", DECODER, "nn.Tanh(),", "nn.Tanh(), nn.LayerNorm(Dh, elementwise_affine=False),", "check-decoder"),
-    ("decoder without gradient", DECODER, None, "kept = decoder.forward\ndecoder.forward = torch.no_grad()(kept)", "check-decoder"),
-    ("layers that are not registered", DECODER, None, "class Hidden(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.layers = [nn.Linear(Dz, Dh), nn.Tanh(), nn.Linear(Dh, Ddata)]\n    def forward(self, z):\n        for layer in self.layers:\n            z = layer(z)\n        return z\ndecoder = Hidden()", "check-decoder"),
-    ("epsilon in the likelihood", LIKELIHOOD, None, "def log_likelihood(x, z):\n    mu = torch.sigmoid(decoder(z))\n    return (x * torch.log(mu + 1e-8) + (1 - x) * torch.log(1 - mu + 1e-8)).sum(1)", "check-log-likelihood"),
-    ("x and z exchanged in the likelihood", LIKELIHOOD, "decoder(z)", "decoder(x)", "check-log-likelihood"),
-    ("a loss of torch.nn", LIKELIHOOD, None, "criterion = nn.BCEWithLogitsLoss(reduction='none')\ndef log_likelihood(x, z):\n    return -criterion(decoder(z), x).sum(1)", "check-log-likelihood"),
-    ("x and z exchanged in the joint", JOINT, "log_likelihood(x, z)", "log_likelihood(z, x)", "check-joint"),
-    ("encoder returns nothing", ENCODER, RETURN_HEADS, "self.result = q_mean, q_log_std", "check-encoder"),
-    ("log_std without the hidden layer's gradient", ENCODER, None, TWO_HEADS.replace("self.log_std(h)\n", "self.log_std(h.detach())\n") + "().to(DEVICE)", "check-encoder"),
-    ("KL with sigma for its square", ELBO, None, KL_ELBO.format(kl="-.5 * (1 + 2 * s - m**2 - s.exp()).sum(1)"), ELBO_AND_GRADIENT),
-    ("KL with log_std as log-variance", ELBO, None, KL_ELBO.format(kl="-.5 * (1 + s - m**2 - s.exp()).sum(1)"), ELBO_AND_GRADIENT),
-    ("KL added", ELBO, None, KL_ELBO.format(kl=".5 * (1 + 2 * s - m**2 - (2 * s).exp()).sum(1)"), ELBO_AND_GRADIENT),
-    ("KL without its half", ELBO, None, KL_ELBO.format(kl="-(1 + 2 * s - m**2 - (2 * s).exp()).sum(1)"), ELBO_AND_GRADIENT),
-    ("a few free bits", ELBO, None, KL_ELBO.format(kl="(-.5 * (1 + 2 * s - m**2 - (2 * s).exp()).sum(1)).clamp(min=0.05)"), ELBO_AND_GRADIENT),
-    ("KL detached", ELBO, None, KL_ELBO.format(kl="(-.5 * (1 + 2 * s - m**2 - (2 * s).exp()).sum(1)).detach()"), "check-gradients"),
-    ("naive Bernoulli in the ELBO", ELBO, None, OWN_ELBO.format(density="x * p.log() + (1 - x) * (1 - p).log()"), ELBO_AND_GRADIENT),
-    ("epsilon in the ELBO", ELBO, None, OWN_ELBO.format(density="x * (p + 1e-8).log() + (1 - x) * (1 - p + 1e-8).log()"), ELBO_AND_GRADIENT),
-    ("logit-means clamped in the ELBO", ELBO, None, OWN_ELBO.format(density="nn.functional.logsigmoid((2 * x - 1) * y.clamp(-15, 15))"), ELBO_AND_GRADIENT),
-    ("q of another sample", ELBO, "log_q(z,", "log_q(sample_gaussian(q_mean, q_log_std),", ELBO_AND_GRADIENT),
-    ("half the batch in the ELBO", ELBO, "q_mean, q_log_std = encoder(x)", "x = x[: (len(x) + 1) // 2]\n    q_mean, q_log_std = encoder(x)", ELBO_AND_GRADIENT),
-    ("AdamW with little decay", TRAIN, ADAM, f"torch.optim.AdamW({PARAMETERS}, weight_decay=1e-3)", "check-train"),
-    ("N_EPOCHS in train", TRAIN, "range(n_epochs)", "range(N_EPOCHS)", "check-train"),
-    ("history of tensors with a gradient", TRAIN, None, TRAIN_TEMPLATE.format(total="total += -l * len(x)", heldout="heldout_elbo()"), "check-train"),
-    ("gradient steps on the held-out digits, too", TRAIN, "        history.append(", "        optimizer.zero_grad()\n        loss(heldout_mnist).backward()\n        optimizer.step()\n        history.append(", "check-train"),
-    ("make_grid with its padding", TILE, PICTURE, "__import__('torchvision').utils.make_grid(tiles.reshape(2500, 1, 28, 28), nrow=50)[0]", "check-lattice"),
-    ("reconstructions above a threshold", RECONSTRUCTIONS, "sample_bernoulli(reconstruction_means, generator(4))", "(reconstruction_means > 0.5).float()", "check-reconstructions"),
-    ("no history of its own", TRAIN, "    history = []\n", "", "check-train"),
-    ("q_log_std clamped", ELBO, DRAW, "q_log_std = q_log_std.clamp(-3, 3)\n    " + DRAW, ELBO_AND_GRADIENT),
-    ("Gaussian noise in double", HELPERS, "generator=generator, dtype=mean.dtype, device=mean.device)\n    return mean", "generator=generator, dtype=torch.float64, device=mean.device)\n    return mean", "check-samplers"),
-    ("binary samples in double", HELPERS, "(uniform < mean).to(mean.dtype)", "(uniform < mean).double()", "check-samplers"),
-    ("hidden layer detached", DECODER, None, DECODER_CLASS.replace(".tanh()", ".tanh().detach()"), "check-decoder"),
-
-    # Families: one place, changed in several ways
-    *[(f"{new} in the prior's sum", PRIOR, ".sum(dim=1)", new, "check-log-prior") for new in (".mean(dim=1)", ".sum(dim=0)", ".sum()", ".sum(dim=1, keepdim=True)", "[:, 0]", ".prod(dim=1)")],
-    *[(f"{new} in the likelihood's sum", LIKELIHOOD, ".sum(dim=1)", new, "check-log-likelihood") for new in (".mean(dim=1)", ".sum(dim=0)", ".sum()", ".mean()", ".sum(dim=1, keepdim=True)")],
-    *[(f"{t} detached in the density", HELPERS, GAUSSIAN, GAUSSIAN.replace(f"{t})", f"{t}.detach())").replace("(z ", f"({'z.detach()' if t == 'z' else 'z'} "), "check-gaussian") for t in ("z", "mean", "log_std")],
+    ("torch.normal", HELPERS, SAMPLE, "return torch.normal(mean, torch.exp(log_std)).detach()", "check-samplers"),
+    ("noise seeded in the sampler", HELPERS, SAMPLE, "torch.manual_seed(0)\n    epsilon = torch.randn(mean.shape, dtype=mean.dtype, device=mean.device)\n    " + SAMPLE, "check-samplers"),
+    ("one uniform number for all pixels", HELPERS, "torch.rand(mean.shape", "torch.rand(()", "check-samplers"),
     *[(f"noise times {scale}", HELPERS, SAMPLE, f"return mean + ({scale}) * epsilon", "check-samplers") for scale in ("torch.exp(2 * log_std)", "torch.exp(log_std / 2)", "log_std", "1", "torch.exp(log_std) + 1e-3", "torch.exp(log_std.clamp(-2, 2))", "torch.exp(log_std.detach())", "torch.nn.functional.softplus(log_std)")],
-    *[(f"binary samples as {new}", HELPERS, "(uniform < mean).to(mean.dtype)", new, "check-samplers") for new in ("(uniform < mean)", "(uniform < mean).long()", "2.0 * (uniform < mean) - 1")],
-    *[(f"{layer} for tanh", DECODER, "nn.Tanh()", f"nn.{layer}()", "check-decoder") for layer in ("ReLU", "Sigmoid", "Softsign", "GELU", "Hardtanh", "Softplus", "ELU")],
-    *[(f"{layer} after the outputs", DECODER, LAYERS, f"{LAYERS}, nn.{layer}", "check-decoder") for layer in ("Sigmoid()", "Tanh()", "ReLU()", "LogSigmoid()", "Hardtanh(-10, 10)", "Softmax(dim=-1)")],
-    *[(f"joint as {new}", JOINT, "log_prior(z) + log_likelihood(x, z)", new, "check-joint") for new in ("log_likelihood(x, z)", "log_prior(z)", "log_likelihood(x, z) - log_prior(z)", "2 * log_prior(z) + log_likelihood(x, z)", "log_prior(z) * log_likelihood(x, z)", "(log_prior(z) + log_likelihood(x, z)).mean()", "log_prior(z) / Ddata + log_likelihood(x, z)", "torch.logaddexp(log_prior(z), log_likelihood(x, z))", "log_prior(z)[:, None] + log_likelihood(x, z)", "log_prior(z).detach() + log_likelihood(x, z)", "log_prior(z) + log_likelihood(x, z).detach()")],
-    *[(f"q of {new}", LOG_Q, "q_log_std).sum", f"{new}).sum", "check-log-q") for new in ("2 * q_log_std", "q_log_std / 2", "q_log_std.exp()", "q_log_std.detach()", "-q_log_std")],
-    *[(f"encoder returns {new}", ENCODER, RETURN_HEADS, f"return {new}", "check-encoder") for new in ("q_mean, q_mean", "q_mean, torch.cat([q_mean[:, 1:], q_log_std[:, 1:]], dim=1)", "q_mean, q_log_std.mean(0, keepdim=True).expand_as(q_mean)", "torch.cat([q_mean, q_log_std], dim=1)", "q_mean, q_log_std.exp()", "q_mean, nn.functional.softplus(q_log_std)", "q_mean, q_log_std.clamp(-6, 6)", "q_mean, torch.tanh(q_log_std)", "q_mean, torch.relu(q_log_std)", "torch.sigmoid(q_mean), q_log_std", "torch.tanh(q_mean), q_log_std", "q_mean.detach(), q_log_std", "q_mean, q_log_std.detach()")],
-    *[(f"z as {new}", ELBO, DRAW, f"z = {new}", ELBO_AND_GRADIENT) for new in ("sample_gaussian(q_mean, q_log_std.exp())", "torch.randn_like(q_mean)", "q_log_std.exp() * torch.randn_like(q_mean)", "q_mean + torch.exp(2 * q_log_std) * torch.randn_like(q_mean) ")],
-    *[(f"z as {new}", ELBO, DRAW, f"z = {new}", ELBO_AND_GRADIENT) for new in ("sample_gaussian(q_mean, 2 * q_log_std)", "sample_gaussian(q_mean, q_log_std / 2)", "q_mean", "sample_gaussian(q_mean, q_log_std, generator(5))", "q_mean + q_log_std.exp() * torch.randn(1, Dz)", "q_mean + q_log_std.exp() * torch.randn(len(x), 1)", "q_mean + q_log_std.exp() * torch.rand(len(x), Dz)", "q_mean + torch.randn_like(q_mean)")],
-    *[(f"z by {new}", ELBO, DRAW, f"z = {new}", "check-gradients") for new in ("sample_gaussian(q_mean, q_log_std).detach()", "sample_gaussian(q_mean.detach(), q_log_std)", "sample_gaussian(q_mean, q_log_std.detach())")],
-    *[(f"ELBO as {new}", ELBO, ESTIMATE, f"return {new}", ELBO_AND_GRADIENT) for new in ("log_joint.mean()", "(log_joint + log_q_z).mean()", "log_likelihood(x, z).mean()", "(log_joint - log_q_z).sum()", "log_joint - log_q_z", "(log_joint - log_q_z).mean().abs()", "(log_joint - log_q_z).logsumexp(0) - math.log(len(x))", "(log_joint - log_q_z).mean() + math.log(2 * math.pi)", "(log_joint - log_q_z).mean() - 1e-3 * sum((p**2).sum() for p in decoder.parameters())", "(log_joint - 2 * log_q_z).mean()", "(log_joint - 2 * log_prior(z) - log_q_z).mean()", "(log_joint - log_q_z).max()", "(log_joint - log_q_z).mean() / Ddata")],
-    *[(f"beta {beta}", ELBO, None, KL_ELBO.format(kl=f"-{beta} * .5 * (1 + 2 * s - m**2 - (2 * s).exp()).sum(1)"), ELBO_AND_GRADIENT) for beta in (0.99, 1.01, 0.5, 4)],
-    *[(f"Adam with {option}", TRAIN, "fused=True", option, "check-train") for option in ("lr=0.1", "lr=3e-3", "lr=1e-4", "weight_decay=1.0", "weight_decay=1e-3", "weight_decay=1e-5", "maximize=True", "betas=(0.5, 0.999)", "eps=1e-2")],
-    *[(f"ELBO of {new}", ELBO, "joint_log_density(x, z)", new, "check-gradients") for new in ("log_prior(z).detach() + log_likelihood(x, z)", "log_prior(z) + log_likelihood(x, z).detach()", "log_prior(z) + log_likelihood(x, z.detach())")],
-    *[(f"samples{new}", SAMPLES, BERNOULLI_SAMPLES, BERNOULLI_SAMPLES + new, "check-prior-samples") for new in ("[:, [0, 1, 1]]", ".flip(0)")],
-    *[(f"means as {new}", MEANS, "q_mean.cpu()", new, "check-codes") for new in ("sample_gaussian(q_mean, q_log_std).cpu()", "q_log_std.cpu()", "q_log_std.exp().cpu()", "q_mean.cpu().flip(0)", "q_mean.cpu().T")],
-    *[(f"labels as {new}", LABELS, "digits.train_labels[:BS]", f"digits.{new}", "check-codes") for new in ("test_labels[:BS]", "train_labels[BS : 2 * BS]", "train_labels[1 : BS + 1]", "train_labels[:BS].sort().values")],
-    *[(f"lattice over {new}", LATTICE, "(-REACH, REACH, 50", f"({new}", "check-lattice") for new in ("0, REACH, 50", "-1, 1, 50", "REACH, -REACH, 50")],
-    *[(f"picture{new}", TILE, PICTURE, PICTURE + new, "check-lattice") for new in (".flip(0)", ".flip(1)", ".rot90()", ".rot90(2)", ".T", "[:1399, :1399]", "[None]")],
-    *[(f"tiles{new}", TILE, PICTURE, f"tiles{new}.permute(0, 2, 1, 3).reshape(1400, 1400)", "check-lattice") for new in (".flip(0)", ".flip(1)", ".flip(2)", ".flip(3)", ".flip(2, 3)")],
+    *[(f"noise with {new} for {old}", HELPERS, NOISE, NOISE.replace(old, new), "check-samplers") for old, new in (("randn", "rand"), ("mean.shape", "mean.shape[1:]"), ("mean.shape", "log_std.shape"), ("generator=generator", "generator=None"), ("mean.dtype", "torch.float64"))],
+    *[(f"binary samples as {new}", HELPERS, "(uniform < mean).to(mean.dtype)", new, "check-samplers") for new in ("(uniform < mean)", "(uniform < mean).long()", "(uniform < mean).double()", "2.0 * (uniform < mean) - 1", "(uniform > mean).to(mean.dtype)", "(uniform < torch.sigmoid(mean)).to(mean.dtype)", "torch.bernoulli(mean, generator=generator)")],
+    *[(f"prior as {new}", "log_prior", PRIOR_SUM, new, "check-log-prior") for new in ("-0.5 * (z**2).sum(dim=1)", "-0.5 * (z**2).sum(dim=1) - 0.5 * math.log(2 * math.pi)", "gaussian_log_density(z, zero, zero + 1).sum(dim=1)")],
+    *[(f"{new} in the prior's sum", "log_prior", ".sum(dim=1)", new, "check-log-prior") for new in (".mean(dim=1)", ".sum(dim=0)", ".sum()", ".sum(dim=1, keepdim=True)", "[:, 0]", ".prod(dim=1)")],
+    ("a plain function", "decoder", "decoder = nn", "def decoder(z):\n    return layers(z)\nlayers = nn", "check-decoder"),
+    ("frozen decoder", "decoder", None, "decoder.requires_grad_(False)", "check-decoder"),
+    ("layers that are not registered", "decoder", None, "class Hidden(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.layers = [nn.Linear(Dz, Dh), nn.Tanh(), nn.Linear(Dh, Ddata)]\n    def forward(self, z):\n        for layer in self.layers:\n            z = layer(z)\n        return z\ndecoder = Hidden()", "check-decoder"),
+    ("hidden layer detached", "decoder", None, DECODER_CLASS.replace(".tanh()", ".tanh().detach()"), "check-decoder"),
+    *[(f"{new} for tanh", "decoder", "nn.Tanh()", f"nn.{new}", "check-decoder") for new in ("ReLU()", "Sigmoid()", "Softsign()", "GELU()", "Hardtanh()", "Softplus()", "ELU()", "Identity()", "Tanh(), nn.Dropout(0.2)", "Tanh(), nn.LayerNorm(Dh, elementwise_affine=False)")],
+    *[(f"{layer} after the outputs", "decoder", LAYERS, f"{LAYERS}, nn.{layer}", "check-decoder") for layer in ("Sigmoid()", "Tanh()", "ReLU()", "LogSigmoid()", "Hardtanh(-10, 10)", "Softmax(dim=-1)")],
+    *[(f"likelihood of {new}", "log_likelihood", "(x, decoder(z))", new, "check-log-likelihood") for new in ("(x, torch.sigmoid(decoder(z)))", "(1 - x, decoder(z))", "(x, decoder(x))")],
+    ("epsilon in the likelihood", "log_likelihood", None, "def log_likelihood(x, z):\n    mu = torch.sigmoid(decoder(z))\n    return (x * torch.log(mu + 1e-8) + (1 - x) * torch.log(1 - mu + 1e-8)).sum(1)", "check-log-likelihood"),
+    ("a loss of torch.nn", "log_likelihood", None, "criterion = nn.BCEWithLogitsLoss(reduction='none')\ndef log_likelihood(x, z):\n    return -criterion(decoder(z), x).sum(1)", "check-log-likelihood"),
+    *[(f"{new} in the likelihood's sum", "log_likelihood", ".sum(dim=1)", new, "check-log-likelihood") for new in (".mean(dim=1)", ".sum(dim=0)", ".sum()", ".mean()", ".sum(dim=1, keepdim=True)")],
+    *[(f"joint as {new}", "joint_log_density", "log_prior(z) + log_likelihood(x, z)", new, "check-joint") for new in ("log_prior(z) + log_likelihood(z, x)", "log_likelihood(x, z)", "log_prior(z)", "log_likelihood(x, z) - log_prior(z)", "2 * log_prior(z) + log_likelihood(x, z)", "log_prior(z) * log_likelihood(x, z)", "(log_prior(z) + log_likelihood(x, z)).mean()", "log_prior(z) / Ddata + log_likelihood(x, z)", "torch.logaddexp(log_prior(z), log_likelihood(x, z))", "log_prior(z)[:, None] + log_likelihood(x, z)", "log_prior(z).detach() + log_likelihood(x, z)", "log_prior(z) + log_likelihood(x, z).detach()")],
+    ("constant of q counted once", "log_q", ".sum(dim=1)", ".sum(dim=1) + 0.5 * math.log(2 * math.pi)", "check-log-q"),
+    ("a library's density", "log_q", "gaussian_log_density(z, q_mean, q_log_std)", "torch.distributions.Normal(q_mean, q_log_std.exp()).log_prob(z)", "check-log-q"),
+    *[(f"q of {new}", "log_q", "z, q_mean, q_log_std).sum", f"{new}).sum", "check-log-q") for new in ("z, q_log_std, q_mean", "z, q_mean, 2 * q_log_std", "z, q_mean, q_log_std / 2", "z, q_mean, q_log_std.exp()", "z, q_mean, q_log_std.detach()", "z, q_mean, -q_log_std")],
+    ("split along the batch", "encoder", "chunk(2, dim=1)", "chunk(2, dim=0)", "check-encoder"),
+    ("log_std without the hidden layer's gradient", "encoder", None, TWO_HEADS.replace("self.log_std(h)\n", "self.log_std(h.detach())\n") + "().to(DEVICE)", "check-encoder"),
+    *[(f"encoder returns {new}", "encoder", RETURN_HEADS, f"return {new}", "check-encoder") for new in ("None", "q_mean, q_mean", "q_mean, torch.cat([q_mean[:, 1:], q_log_std[:, 1:]], dim=1)", "q_mean, q_log_std.mean(0, keepdim=True).expand_as(q_mean)", "torch.cat([q_mean, q_log_std], dim=1)", "q_mean, q_log_std.exp()", "q_mean, nn.functional.softplus(q_log_std)", "q_mean, q_log_std.clamp(-6, 6)", "q_mean, torch.tanh(q_log_std)", "q_mean, torch.relu(q_log_std)", "torch.sigmoid(q_mean), q_log_std", "torch.tanh(q_mean), q_log_std", "q_mean.detach(), q_log_std", "q_mean, q_log_std.detach()")],
+    ("mean and log_std exchanged", "elbo", "q_mean, q_log_std = encoder(x)", "q_log_std, q_mean = encoder(x)", ELBO_AND_GRADIENT),
+    *[(f"KL as {kl}", "elbo", None, KL_ELBO.format(kl=kl), ELBO_AND_GRADIENT) for kl in ("-.5 * (1 + 2 * s - m**2 - s.exp()).sum(1)", "-.5 * (1 + s - m**2 - s.exp()).sum(1)", f"({KL}).clamp(min=0.05)")],
+    *[(f"ELBO with {density}", "elbo", None, OWN_ELBO.format(density=density), ELBO_AND_GRADIENT) for density in ("x * p.log() + (1 - x) * (1 - p).log()", "x * (p + 1e-8).log() + (1 - x) * (1 - p + 1e-8).log()", "nn.functional.logsigmoid((2 * x - 1) * y.clamp(-15, 15))")],
+    ("half the batch in the ELBO", "elbo", "q_mean, q_log_std = encoder(x)", "x = x[: (len(x) + 1) // 2]\n    q_mean, q_log_std = encoder(x)", ELBO_AND_GRADIENT),
+    ("q_log_std clamped", "elbo", DRAW, "q_log_std = q_log_std.clamp(-3, 3)\n    " + DRAW, ELBO_AND_GRADIENT),
+    *[(f"z as {new}", "elbo", DRAW, f"z = {new}", ELBO_AND_GRADIENT) for new in ("sample_gaussian(q_mean, q_log_std.exp())", "torch.randn_like(q_mean)", "q_log_std.exp() * torch.randn_like(q_mean)", "q_mean + torch.exp(2 * q_log_std) * torch.randn_like(q_mean) ", "sample_gaussian(q_mean, 2 * q_log_std)", "sample_gaussian(q_mean, q_log_std / 2)", "q_mean", "sample_gaussian(q_mean, q_log_std, generator(5))", "q_mean + q_log_std.exp() * torch.randn(1, Dz)", "q_mean + q_log_std.exp() * torch.randn(len(x), 1)", "q_mean + q_log_std.exp() * torch.rand(len(x), Dz)", "q_mean + torch.randn_like(q_mean)")],
+    *[(f"ELBO as {new}", "elbo", ESTIMATE, f"return {new}", ELBO_AND_GRADIENT) for new in ("(log_joint + log_prior(z) - log_q_z).mean()", "(joint_log_density(x, torch.randn_like(z)) - log_q_z).mean()", "log_joint.mean()", "(log_joint + log_q_z).mean()", "log_likelihood(x, z).mean()", "(log_joint - log_q_z).sum()", "log_joint - log_q_z", "(log_joint - log_q_z).mean().abs()", "(log_joint - log_q_z).logsumexp(0) - math.log(len(x))", "(log_joint - log_q_z).mean() + math.log(2 * math.pi)", "(log_joint - log_q_z).mean() - 1e-3 * sum((p**2).sum() for p in decoder.parameters())", "(log_joint - 2 * log_q_z).mean()", "(log_joint - 2 * log_prior(z) - log_q_z).mean()", "(log_joint - log_q_z).max()", "(log_joint - log_q_z).mean() / Ddata")],
+    *[(f"beta {beta}", "elbo", None, KL_ELBO.format(kl=f"{beta} * ({KL})"), ELBO_AND_GRADIENT) for beta in (0.99, 1.01, 0.5, 2, 4, -1)],
+    ("a plain number", "elbo", ESTIMATE, ESTIMATE.replace("return ", "return torch.tensor(").replace(".mean()", ".mean().item())"), "check-gradients"),
+    ("KL detached", "elbo", None, KL_ELBO.format(kl=f"({KL}).detach()"), "check-gradients"),
+    *[(f"z by {new}", "elbo", DRAW, f"z = {new}", "check-gradients") for new in ("sample_gaussian(q_mean, q_log_std).detach()", "sample_gaussian(q_mean.detach(), q_log_std)", "sample_gaussian(q_mean, q_log_std.detach())")],
+    *[(f"ELBO of {new}", "elbo", "joint_log_density(x, z)", new, "check-gradients") for new in ("log_prior(z).detach() + log_likelihood(x, z)", "log_prior(z) + log_likelihood(x, z).detach()", "log_prior(z) + log_likelihood(x, z.detach())")],
+    ("only the decoder optimized", "train", PARAMETERS, "[*decoder.parameters()]", "check-train"),
+    ("gradients zeroed before the step", "train", "            optimizer.step()\n", "            optimizer.zero_grad()\n            optimizer.step()\n", "check-train"),
+    ("gradients never zeroed", "train", "            optimizer.zero_grad()\n", "", "check-train"),
+    ("optimizer anew in each epoch", "train", "        total_elbo, n_digits", f"        optimizer = {ADAM}\n        total_elbo, n_digits", "check-train"),
+    ("the same noise for every batch", "train", "            optimizer.zero_grad()", "            torch.manual_seed(SEED)\n            optimizer.zero_grad()", "check-train"),
+    ("noise added to the digits", "train", "loss(x)", "loss(x + 0.1 * torch.randn_like(x))", "check-train"),
+    ("batches indexed, which they cannot be", "train", "for x in batches:", "for x in (batches[i] for i in range(len(batches))):", "check-train"),
+    ("train ELBO alone in the history", "train", "    return history", "    return [train_elbo for train_elbo, _ in history]", "check-train"),
+    ("N_EPOCHS in train", "train", "range(n_epochs)", "range(N_EPOCHS)", "check-train"),
+    ("history of tensors with a gradient", "train", "total_elbo.item() / n_digits", "-batch_loss", "check-train"),
+    ("no history of its own", "train", "    history = []\n", "", "check-train"),
+    *[(f"Adam with {option}", "train", "fused=True", option, "check-train") for option in ("lr=0.1", "lr=3e-3", "lr=1e-4", "weight_decay=1.0", "weight_decay=1e-3", "weight_decay=1e-5", "maximize=True", "betas=(0.5, 0.999)", "eps=1e-2")],
+    *[(f"means as {new}", "means", "q_mean.cpu()", new, "check-codes") for new in ("sample_gaussian(q_mean, q_log_std).cpu()", "q_log_std.cpu()", "q_log_std.exp().cpu()", "q_mean.cpu().flip(0)", "q_mean.cpu().T")],
+    *[(f"labels as {new}", "labels", "digits.train_labels[:BS]", f"digits.{new}", "check-codes") for new in ("test_labels[:BS]", "train_labels[BS : 2 * BS]", "train_labels[1 : BS + 1]", "train_labels[:BS].sort().values")],
+    ("uniform codes", "prior_codes", "torch.randn(", "torch.rand(", "check-prior-samples"),
+    ("samples for the means of the pixels", "prior_means", "torch.sigmoid(decoder(prior_codes))", "sample_bernoulli(torch.sigmoid(decoder(prior_codes)))", "check-prior-samples"),
+    ("means for samples of the pixels", "prior_samples", BERNOULLI_SAMPLES, "prior_means[:, None].expand(10, 3, Ddata)", "check-prior-samples"),
+    *[(f"samples{new}", "prior_samples", BERNOULLI_SAMPLES, BERNOULLI_SAMPLES + new, "check-prior-samples") for new in ("[:, [0, 1, 1]]", ".flip(0)")],
+    ("one code twice", "originals", "generator(3))", "generator(3))[:, :1].expand(4, 2, Dz)", "check-reconstructions"),
+    ("logit-means for reconstructions", "originals", "torch.sigmoid(decoder(codes.reshape(8, Dz)))", "(decoder(codes.reshape(8, Dz)) / 40 + 0.5).clamp(0, 1)", "check-reconstructions"),
+    ("reconstructions above a threshold", "reconstructions", "sample_bernoulli(reconstruction_means, generator(4))", "(reconstruction_means > 0.5).float()", "check-reconstructions"),
+    *[(f"lattice of {new}", "lattice", "z_y, z_x = torch.meshgrid(ticks.flip(0), ticks", new, "check-lattice") for new in ("z_y, z_x = torch.meshgrid(ticks, ticks", "z_x, z_y = torch.meshgrid(ticks, ticks.flip(0)")],
+    ("z_x and z_y exchanged", "lattice", "[z_x, z_y]", "[z_y, z_x]", "check-lattice"),
+    ("bytes for the means in the picture", "picture", PICTURE, f"(255 * {PICTURE}).round().byte()", "check-lattice"),
+    ("gradient in a picture", "lattice_means", "with torch.no_grad():", "if True:", "check-lattice"),
+    ("make_grid with its padding", "picture", PICTURE, "__import__('torchvision').utils.make_grid(tiles.reshape(2500, 1, 28, 28), nrow=50)[0]", "check-lattice"),
+    *[(f"lattice over {new}", "lattice", "(-REACH, REACH, 50", f"({new}", "check-lattice") for new in ("0, REACH, 50", "-1, 1, 50", "REACH, -REACH, 50")],
+    *[(f"picture{new}", "picture", PICTURE, PICTURE + new, "check-lattice") for new in (".flip(0)", ".flip(1)", ".rot90()", ".rot90(2)", ".T", "[:1399, :1399]", "[None]")],
+    *[(f"tiles{new}", "picture", PICTURE, f"tiles{new}.permute(0, 2, 1, 3).reshape(1400, 1400)", "check-lattice") for new in (".flip(0)", ".flip(1)", ".flip(2)", ".flip(3)", ".flip(2, 3)")],
+    *[(f"tiles{new} for permute", "picture", ".permute(0, 2, 1, 3)", new, "check-lattice") for new in ("", ".permute(0, 3, 1, 2)", ".permute(1, 2, 0, 3)")],
 ]
 
 RIGHT = [
-    ("prior with Dz", PRIOR, PRIOR_SUM, "-(z**2).sum(dim=1) / 2 - Dz * math.log(2 * math.pi) / 2"),
-    ("networks called with names", ELBO, "encoder(x)", "encoder(x=x)"),
-    ("entropy in closed form", ELBO, ESTIMATE, "return (log_joint + (q_log_std + 0.5 + 0.5 * math.log(2 * math.pi)).sum(1)).mean()"),
-    ("three codes for each digit", ELBO, "q_mean, q_log_std = encoder(x)", "x = x.repeat_interleave(3, 0)\n    q_mean, q_log_std = encoder(x)"),
-    ("prior from numbers as tensors", PRIOR, PRIOR_SUM, "gaussian_log_density(z, torch.zeros(2), torch.zeros(2)).sum(-1)"),
-    ("decoder as a class", DECODER, "decoder = nn.Sequential(" + LAYERS + ").to(DEVICE)", DECODER_CLASS),
-    ("decoder called by its forward", LIKELIHOOD, "decoder(z)", "decoder.forward(z)"),
-    ("encoder with two heads", ENCODER, "encoder = Encoder", TWO_HEADS),
-    ("encoder called by its forward", ELBO, "encoder(x)", "encoder.forward(x)"),
-    ("gradients zeroed after the step", TRAIN, STEP, "".join(STEP.splitlines(True)[i] for i in (1, 2, 3, 0))),
-    ("each network with an optimizer of its own", TRAIN, f"optimizer = {ADAM}", "optimizer = type('Pair', (), {})()\n    pair = [torch.optim.Adam(network.parameters()) for network in (encoder, decoder)]\n    optimizer.zero_grad = lambda: [o.zero_grad() for o in pair]\n    optimizer.step = lambda: [o.step() for o in pair]"),
-    ("ELBO part by part", ELBO, ESTIMATE, PART_BY_PART),
-    ("likelihood part by part", LIKELIHOOD, "return bernoulli_log_density(x, decoder(z)).sum(dim=1)", "return torch.cat([bernoulli_log_density(a, decoder(b)).sum(1) for a, b in zip(x.split(7), z.split(7))])"),
-    ("train ELBO in a second pass", TRAIN, "        history.append(", "        with torch.no_grad():\n            total_elbo = sum(elbo(x) * len(x) for x in batches)\n        history.append("),
-    ("shuffled by hand", TRAIN, "for x in batches:", "for x in (lambda d: d[torch.randperm(len(d))].split(BS))(torch.cat(list(batches))):"),
-    ("gradients by autograd.grad", TRAIN, "            batch_loss.backward()\n", f"            for p, g in zip({PARAMETERS}, torch.autograd.grad(batch_loss, {PARAMETERS})):\n                p.grad = g\n"),
-    ("encoder returns a list", ENCODER, RETURN_HEADS, "return [q_mean, q_log_std]"),
+    ("prior with Dz", "log_prior", PRIOR_SUM, "-(z**2).sum(dim=1) / 2 - Dz * math.log(2 * math.pi) / 2"),
+    ("entropy in closed form", "elbo", ESTIMATE, "return (log_joint + (q_log_std + 0.5 + 0.5 * math.log(2 * math.pi)).sum(1)).mean()"),
+    ("three codes for each digit", "elbo", "q_mean, q_log_std = encoder(x)", "x = x.repeat_interleave(3, 0)\n    q_mean, q_log_std = encoder(x)"),
+    ("decoder called by its forward", "log_likelihood", "decoder(z)", "decoder.forward(z)"),
+    ("encoder with two heads", "encoder", "encoder = Encoder", TWO_HEADS),
+    ("gradients zeroed after the step", "train", "            optimizer.zero_grad()\n", "", [("train", "            optimizer.step()\n", "            optimizer.step()\n            optimizer.zero_grad()\n")]),
+    ("each network with an optimizer of its own", "train", f"optimizer = {ADAM}", "optimizer = type('Pair', (), {})()\n    pair = [torch.optim.Adam(network.parameters()) for network in (encoder, decoder)]\n    optimizer.zero_grad = lambda: [o.zero_grad() for o in pair]\n    optimizer.step = lambda: [o.step() for o in pair]"),
+    ("train ELBO in a second pass", "train", "        history.append(", "        with torch.no_grad():\n            total_elbo = sum(elbo(x) * len(x) for x in batches)\n        history.append("),
+    ("shuffled by hand", "train", "for x in batches:", "for x in (lambda d: d[torch.randperm(len(d))].split(BS))(torch.cat(list(batches))):"),
+    ("gradients by autograd.grad", "train", "            batch_loss.backward()\n", f"            for p, g in zip({PARAMETERS}, torch.autograd.grad(batch_loss, {PARAMETERS})):\n                p.grad = g\n"),
     ("x y + log sigmoid(-y)", HELPERS, LOGSIGMOID, "return x * logit_means + torch.nn.functional.logsigmoid(-logit_means)"),
     ("logsumexp", HELPERS, LOGSIGMOID, "a = (1 - 2 * x) * logit_means\n    return -torch.logsumexp(torch.stack([torch.zeros_like(a), a]), dim=0)"),
-    ("noise by normal_", HELPERS, SAMPLE, "return mean + log_std.exp() * torch.empty_like(mean).normal_(generator=generator)"),
     ("torch.where for samples", HELPERS, "return (uniform < mean).to(mean.dtype)", "return torch.where(uniform < mean, torch.ones_like(mean), torch.zeros_like(mean))"),
     ("maximum with a constant", HELPERS, LOGSIGMOID, "a = (1 - 2 * x) * logit_means\n    m = torch.maximum(a, torch.zeros_like(a)).detach()\n    return -(m + torch.log(torch.exp(-m) + torch.exp(a - m))).clamp(min=0)"),
-    ("mean plus noise, rounded", HELPERS, "(uniform < mean)", "((mean + uniform - 0.5).clamp(0, 1).round() == 1)"),
-    ("a density class with log_prob", PRIOR, None, "class Normal:\n    def log_prob(self, z):\n        return -0.5 * z**2 - 0.5 * math.log(2 * math.pi)\ndistribution = Normal()\ndef log_prior(z):\n    return distribution.log_prob(z).sum(1)"),
-    ("own functions called kl_div and normal", PRIOR, None, "def normal(z):\n    return gaussian_log_density(z, 0 * z, 0 * z)\ndef kl_div(z):\n    return normal(z).sum(1)\ndef log_prior(z):\n    return kl_div(z)"),
-    ("prior with a further argument", PRIOR, None, "def log_prior(z, scale=1.0):\n    return gaussian_log_density(z / scale, 0 * z, 0 * z).sum(1)"),
-    ("decoder flattens first", DECODER, LAYERS, "nn.Flatten(), " + LAYERS),
-    ("decoder compiled", DECODER, None, "decoder = torch.compile(decoder, backend='eager')"),
-    ("Xavier in both networks", ENCODER, None, "for layer in [*decoder.modules(), *encoder.modules()]:\n    if isinstance(layer, nn.Linear):\n        nn.init.xavier_uniform_(layer.weight)\n        nn.init.zeros_(layer.bias)"),
-    ("weights from N(0, 0.1)", ENCODER, None, "for p in [*decoder.parameters(), *encoder.parameters()]:\n    nn.init.normal_(p, 0.0, 0.1)"),
-    ("likelihood as a matrix product", LIKELIHOOD, None, "def log_likelihood(x, z):\n    y = decoder(z)\n    return (x * y).sum(-1) - nn.functional.softplus(y).sum(-1)"),
-    ("likelihood by vmap", LIKELIHOOD, None, "def log_likelihood(x, z):\n    return torch.func.vmap(lambda a, c: bernoulli_log_density(a, decoder(c[None])[0]).sum())(x, z)"),
-    ("q by hand", LOG_Q, None, "def log_q(z, q_mean, q_log_std):\n    e = (z - q_mean) / q_log_std.exp()\n    return -(0.5 * e**2 + q_log_std).sum(1) - math.log(2 * math.pi)"),
-    ("outputs interleaved", ENCODER, "q_mean, q_log_std = self.layers(x).chunk(2, dim=1)", "h = self.layers(x)\n        q_mean, q_log_std = h[:, ::2], h[:, 1::2]"),
-    ("a named tuple", ENCODER, RETURN_HEADS, "return __import__('collections').namedtuple('Q', 'mean log_std')(q_mean, q_log_std)"),
-    ("estimator B through the variance", ELBO, None, KL_ELBO.format(kl="-.5 * (1 + torch.log(s.exp() ** 2) - m**2 - s.exp() ** 2).sum(1)")),
-    ("its own stable Bernoulli", ELBO, None, OWN_ELBO.format(density="x * y - nn.functional.softplus(y)")),
-    ("two codes, averaged", ELBO, None, "def elbo(x):\n    m, s = encoder(x)\n    total = 0\n    for _ in range(2):\n        z = sample_gaussian(m, s)\n        total = total + joint_log_density(x, z) - log_q(z, m, s)\n    return total.mean() / 2"),
-    ("log q differentiated through z alone", ELBO, "log_q(z, q_mean, q_log_std)", "log_q(z, q_mean.detach(), q_log_std.detach())"),
-    ("device of the encoder's parameters", ELBO, "encoder(x)", "encoder(x.to(next(encoder.parameters()).device))"),
-    ("the encoder's layers called", ELBO, "encoder(x)", "encoder.layers(x).chunk(2, dim=1)"),
-    ("the decoder's layers called", ELBO, "joint_log_density(x, z)", "log_prior(z) + bernoulli_log_density(x, decoder[2](decoder[1](decoder[0](z)))).sum(1)"),
-    ("decoder decoded twice", ELBO, "joint_log_density(x, z)", "log_prior(z) + (log_likelihood(x, z) + log_likelihood(x, z)) / 2"),
-    ("digit by digit with vmap", ELBO, None, "def one(x):\n    m, s = encoder(x[None])\n    z = m + s.exp() * torch.randn(1, Dz)\n    return (joint_log_density(x[None], z) - log_q(z, m, s))[0]\ndef elbo(x):\n    return torch.func.vmap(one, randomness='different')(x).mean()"),
-    ("report not called", TRAIN, "        report(history)\n", ""),
-    ("a picture during training", TRAIN, "        report(history)", "        torch.sigmoid(decoder(torch.randn(4, Dz, device=DEVICE)))\n        encoder(binarized_mnist[:5])\n        report(history)"),
-    ("counts by batches.digits", TRAIN, "total_elbo.item() / n_digits", "total_elbo.item() / len(batches.digits)"),
-    ("counts by batches.size", TRAIN, "n_digits += len(x)", "n_digits += min(len(x), batches.size)"),
-    ("gradients of half batches added", TRAIN, "            batch_loss = loss(x)\n            batch_loss.backward()\n", "            halves = [loss(half) / 2 for half in x.chunk(2)]\n            for half in halves:\n                half.backward()\n            batch_loss = sum(halves)\n"),
-    ("Adam with its defaults spelled out", TRAIN, "fused=True", "lr=0.001, betas=(0.9, 0.999), eps=1e-8, weight_decay=0"),
-    ("Adam by hand", TRAIN, f"optimizer = {ADAM}", ADAM_BY_HAND),
-    ("history of tuples by NumPy", TRAIN, "total_elbo.item() / n_digits", "__import__('numpy').float32(total_elbo.item() / n_digits)"),
-    ("maximized elbo", TRAIN, "batch_loss = loss(x)", "batch_loss = -elbo(x)"),
-    ("codes by NumPy", CODES, None, "prior_codes = torch.from_numpy(__import__('numpy').random.default_rng(SEED).standard_normal((10, Dz)))\nprior_codes_single = prior_codes.float()", [(PRIOR_MEANS, "decoder(prior_codes)", "decoder(prior_codes_single)")]),
-    ("picture by make_grid without padding", TILE, PICTURE, "__import__('torchvision').utils.make_grid(tiles.reshape(2500, 1, 28, 28), nrow=50, padding=0)[0]"),
-    ("picture by loops", TILE, PICTURE, "torch.zeros(1400, 1400, device=DEVICE)\nfor i in range(50):\n    for j in range(50):\n        picture[28 * i : 28 * i + 28, 28 * j : 28 * j + 28] = tiles[i, j]"),
+    ("prior with a further argument", "log_prior", None, "def log_prior(z, scale=1.0):\n    return gaussian_log_density(z / scale, 0 * z, 0 * z).sum(1)"),
+    ("decoder flattens first", "decoder", LAYERS, "nn.Flatten(), " + LAYERS),
+    ("decoder compiled", "decoder", None, "decoder = torch.compile(decoder, backend='eager')"),
+    ("Xavier in both networks", "encoder", None, "for layer in [*decoder.modules(), *encoder.modules()]:\n    if isinstance(layer, nn.Linear):\n        nn.init.xavier_uniform_(layer.weight)\n        nn.init.zeros_(layer.bias)"),
+    ("likelihood as a matrix product", "log_likelihood", None, "def log_likelihood(x, z):\n    y = decoder(z)\n    return (x * y).sum(-1) - nn.functional.softplus(y).sum(-1)"),
+    ("likelihood by vmap", "log_likelihood", None, "def log_likelihood(x, z):\n    return torch.func.vmap(lambda a, c: bernoulli_log_density(a, decoder(c[None])[0]).sum())(x, z)"),
+    ("outputs interleaved", "encoder", "q_mean, q_log_std = self.layers(x).chunk(2, dim=1)", "h = self.layers(x)\n        q_mean, q_log_std = h[:, ::2], h[:, 1::2]"),
+    ("estimator B through the variance", "elbo", None, KL_ELBO.format(kl="-.5 * (1 + torch.log(s.exp() ** 2) - m**2 - s.exp() ** 2).sum(1)")),
+    ("its own stable Bernoulli", "elbo", None, OWN_ELBO.format(density="x * y - nn.functional.softplus(y)")),
+    ("two codes, averaged", "elbo", None, "def elbo(x):\n    m, s = encoder(x)\n    total = 0\n    for _ in range(2):\n        z = sample_gaussian(m, s)\n        total = total + joint_log_density(x, z) - log_q(z, m, s)\n    return total.mean() / 2"),
+    ("log q differentiated through z alone", "elbo", "log_q(z, q_mean, q_log_std)", "log_q(z, q_mean.detach(), q_log_std.detach())"),
+    ("digit by digit with vmap", "elbo", None, "def one(x):\n    m, s = encoder(x[None])\n    z = m + s.exp() * torch.randn(1, Dz)\n    return (joint_log_density(x[None], z) - log_q(z, m, s))[0]\ndef elbo(x):\n    return torch.func.vmap(one, randomness='different')(x).mean()"),
+    ("report not called", "train", "        report(history)\n", ""),
+    ("a picture during training", "train", "        report(history)", "        torch.sigmoid(decoder(torch.randn(4, Dz, device=DEVICE)))\n        encoder(binarized_mnist[:5])\n        report(history)"),
+    ("counts by batches.size", "train", "n_digits += len(x)", "n_digits += min(len(x), batches.size)"),
+    ("gradients of half batches added", "train", "            batch_loss = loss(x)\n            batch_loss.backward()\n", "            halves = [loss(half) / 2 for half in x.chunk(2)]\n            for half in halves:\n                half.backward()\n            batch_loss = sum(halves)\n"),
+    ("Adam with its defaults spelled out", "train", "fused=True", "lr=0.001, betas=(0.9, 0.999), eps=1e-8, weight_decay=0"),
+    ("Adam by hand", "train", f"optimizer = {ADAM}", ADAM_BY_HAND),
+    ("maximized elbo", "train", "batch_loss = loss(x)", "batch_loss = -elbo(x)"),
+    ("codes by NumPy", "prior_codes", None, "prior_codes = torch.from_numpy(__import__('numpy').random.default_rng(SEED).standard_normal((10, Dz)))\nprior_codes_single = prior_codes.float()", [("prior_means", "decoder(prior_codes)", "decoder(prior_codes_single)")]),
+    ("picture by make_grid without padding", "picture", PICTURE, "__import__('torchvision').utils.make_grid(tiles.reshape(2500, 1, 28, 28), nrow=50, padding=0)[0]"),
 
     # Families
-    *[(f"decoder of {new}", DECODER, None, DECODER_CLASS.replace("return self.last(self.first(z).tanh())", new)) for new in ("return self.last(self.first(z).tanh()) - 2.0", "return self.last(self.first(3 * z).tanh())", "return self.last(2 * torch.sigmoid(2 * self.first(z)) - 1)", "self.hidden = self.first(z).tanh()\n        return self.last(self.hidden)")],
-    *[(f"decoder by hand, {forward}", DECODER, None, BY_HAND.format(forward=forward)) for forward in ("torch.mm(torch.tanh(torch.mm(z, self.a) + self.b), self.c) + self.d", "(self.c.T @ torch.tanh(self.a.T @ z.T + self.b[:, None]) + self.d[:, None]).T")],
-    *[(f"encoder with {new}", ENCODER, None, TWO_HEADS.replace(old, new) + "().to(DEVICE)") for old, new in (("self.log_std(h)\n", "0.5 * self.log_std(h)\n"), ("self.log_std(h)\n", "self.log_std(h) - 1.0\n"), ("self.hidden(x)", "self.hidden(2 * x - 1)"), ("self.hidden(x)", "self.hidden(x - binarized_mnist.mean(0))"), ("self.mean, self.log_std = ", "self.log_std, self.mean = "))],
-    *[(f"held-out ELBO by {heldout}", TRAIN, None, TRAIN_TEMPLATE.format(total="total -= len(x) * l.item()", heldout=heldout)) for heldout in ("elbo(heldout_mnist).item()", "-loss(heldout_mnist).item()")],
+    *[(f"ELBO with {new}", "elbo", "encoder(x)", new) for new in ("encoder(x=x)", "encoder.forward(x)", "encoder.layers(x).chunk(2, dim=1)", "encoder(x.to(next(encoder.parameters()).device))")],
+    *[(f"ELBO of {new}", "elbo", "joint_log_density(x, z)", new) for new in ("log_prior(z) + bernoulli_log_density(x, decoder[2](decoder[1](decoder[0](z)))).sum(1)", "log_prior(z) + (log_likelihood(x, z) + log_likelihood(x, z)) / 2")],
+    *[(f"encoder returns {new}", "encoder", RETURN_HEADS, f"return {new}") for new in ("[q_mean, q_log_std]", "__import__('collections').namedtuple('Q', 'mean log_std')(q_mean, q_log_std)")],
+    *[(f"history of {new}", "train", "total_elbo.item() / n_digits", new) for new in ("total_elbo.item() / len(batches.digits)", "__import__('numpy').float32(total_elbo.item() / n_digits)")],
+    *[(f"decoder of {new}", "decoder", None, DECODER_CLASS.replace("return self.last(self.first(z).tanh())", new)) for new in ("return self.last(self.first(z).tanh()) - 2.0", "return self.last(self.first(3 * z).tanh())", "return self.last(2 * torch.sigmoid(2 * self.first(z)) - 1)", "self.hidden = self.first(z).tanh()\n        return self.last(self.hidden)")],
+    *[(f"decoder by hand, {forward}", "decoder", None, BY_HAND.format(forward=forward)) for forward in ("torch.mm(torch.tanh(torch.mm(z, self.a) + self.b), self.c) + self.d", "(self.c.T @ torch.tanh(self.a.T @ z.T + self.b[:, None]) + self.d[:, None]).T")],
+    *[(f"encoder with {new}", "encoder", None, TWO_HEADS.replace(old, new) + "().to(DEVICE)") for old, new in (("self.log_std(h)\n", "0.5 * self.log_std(h)\n"), ("self.log_std(h)\n", "self.log_std(h) - 1.0\n"), ("self.hidden(x)", "self.hidden(2 * x - 1)"), ("self.hidden(x)", "self.hidden(x - binarized_mnist.mean(0))"), ("self.mean, self.log_std = ", "self.log_std, self.mean = "))],
+    *[(f"held-out ELBO by {new}", "train", "heldout_elbo()", new) for new in ("elbo(heldout_mnist).item()", "-loss(heldout_mnist).item()")],
 ]
 # fmt: on

@@ -32,14 +32,10 @@ BLANKS = [
     (None, "^NAME is not written yet.$"),
     (..., "^NAME is not written yet.$"),
 ]
-CHECKS = {
-    "bernoulli": "bernoulli_log_density",
-    "gaussian": "gaussian_log_density",
-    "samplers": "sample_gaussian",
-    "gradients": "elbo",
-    **{name: name for name in ("log_prior", "log_likelihood", "log_q", "elbo", "train")},
-    **{name: name for name in ("decoder", "encoder")},
-    "joint": "joint_log_density",
+CHECKS = {  # and what each looks at
+    **{name: name for name in "log_prior decoder log_likelihood log_q encoder elbo train".split()},
+    **{name: f"{name}_log_density" for name in ("bernoulli", "gaussian", "joint")},
+    **{"samplers": "sample_gaussian", "gradients": "elbo"},
 }
 
 
@@ -47,9 +43,8 @@ CHECKS = {
 @pytest.mark.parametrize("check, name", CHECKS.items())
 def test_every_check_knows_a_blank(check, name, blank, message, capsys):
     if name in ("encoder", "decoder") and callable(blank):  # as a module
-        network, function = nn.Linear(1, 1), blank
-        network.forward = function
-        blank = network
+        network = nn.Linear(1, 1)
+        network.forward, blank = blank, network
     names = {"SEED": 2, "DEVICE": torch.device("cpu"), name: blank}
     others = {"binarized_mnist": torch.zeros(600, 784), "batches": []}
     with pytest.raises(AssertionError, match=message.replace("NAME", name)):
@@ -110,8 +105,6 @@ def error_of(kernel, definition, check="check-log-prior"):
 def test_a_failure_shows_its_message_and_nothing_else(kernel):
     error = error_of(kernel, "def log_prior(z):\n    return (z**2).sum(dim=1)")
     assert "log_prior(z): got" in error.evalue and error.traceback == [error.evalue]
-    error = error_of(kernel, "del log_prior")
-    assert "log_prior is not defined: write it, or run the cell" in error.evalue
 
 
 def test_an_error_in_a_students_line_shows_that_line_and_none_of_the_check(kernel):

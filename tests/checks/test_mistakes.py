@@ -9,11 +9,9 @@ import io
 import os
 import re
 import sys
-import tempfile
 import traceback
 import types
 from functools import cache
-from pathlib import Path
 from unittest import mock
 
 import matplotlib.pyplot as plt
@@ -24,8 +22,9 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import vae_digits
 from instructor.cells import LAST_GRADED, TRAINING, is_check
-from instructor.handout import REGION, make_handout
-from mistakes import ELBO, HELPERS, IMPORTS, LOG_Q, MISTAKES, RIGHT
+from instructor.grading.source import defined_names
+from instructor.handout import ITEM, REGION, blanked, notebook_with_blanks
+from mistakes import HELPERS, MISTAKES, RIGHT
 from project import NOTEBOOK, ROOT, changed
 from vae_checks import Checks
 
@@ -35,14 +34,18 @@ SWEEP = "VAE_SWEEP" in os.environ
 @cache
 def cells():
     """Id and source of the code cells down to the last one that is graded, without magics."""
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    sources = {c.id: c.source for c in notebook.cells if c.cell_type == "code"}
-    sources[IMPORTS] = re.sub("(?m)^%.*", "", sources[IMPORTS])
+    sources = code_of(nbformat.read(NOTEBOOK, as_version=4))
     ids = list(sources)
     return {id: sources[id] for id in ids[: ids.index(LAST_GRADED) + 1]}
 
 
+def code_of(notebook):
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return {cell.id: re.sub("(?m)^%.*", "", cell.source) for cell in code}
+
+
 compiled = cache(compile)
+CELL_OF = {name: id for id, source in cells().items() for name in [id, *defined_names(source)]}
 IN_PICTURES = list(cells())[list(cells()).index(TRAINING) + 1 :]
 
 
@@ -66,13 +69,13 @@ class Classroom:
         self.namespace["checks"] = Checks(self.namespace)
         for place, old, new in [seeded, *changes]:
             is_helper = place == HELPERS
-            source = (ROOT / HELPERS).read_text() if is_helper else self.cells[place]
+            source = (ROOT / HELPERS).read_text() if is_helper else self.cells[CELL_OF[place]]
             source = f"{source}\n{new}" if old is None else changed(source, old, new)
             if is_helper:
                 self.helpers["vae_helpers"] = module = types.ModuleType("vae_helpers")
                 exec(compiled(source, HELPERS, "exec"), module.__dict__)
             else:
-                self.cells[place] = source
+                self.cells[CELL_OF[place]] = source
 
     def run(self, checks=None, after=None, until=None):
         """Run the cells after one and down to another, of the checks these or all.
@@ -122,7 +125,7 @@ def trained(seed):
 def failures(seed, changes, checks=None, until="check-train", n_digits=600):
     """The error of each cell that fails, by default down to the last check of functions."""
     torch.manual_seed(seed)
-    place = changes[0][0]
+    place = CELL_OF.get(changes[0][0])
     if place in IN_PICTURES:
         before = [TRAINING, *IN_PICTURES][IN_PICTURES.index(place)]
         room = Classroom(seed, 2000, changes, trained(seed))
@@ -133,7 +136,7 @@ def failures(seed, changes, checks=None, until="check-train", n_digits=600):
 def with_seeds(entries):
     """Each entry with its seeds, as pytest's parameters."""
     for number, entry in enumerate(entries):
-        seeds = range(10 if entry[1] in (ELBO, LOG_Q) else 3) if SWEEP else [2]
+        seeds = range(10 if entry[1] in ("elbo", "log_q") else 3) if SWEEP else [2]
         for seed in seeds:
             yield pytest.param(seed, number, entry, id=f"{entry[0]}, seed {seed}")
 
@@ -160,23 +163,23 @@ DIAGNOSES = {
     "epsilon inside both logarithms": "never falls below -23.03, the logarithm of 1e-10",
     "piecewise, with a gradient that is nan": "got nan, expected",
     "clamp and an absolute value": "its gradient at y = 0: got -1, expected -0.5. Do you use abs",
-    "log_std of ones in the prior": "Did you pass log_std = 1?",
-    "constant once, not for each dimension": "Did you count the normalizing constant once",
-    "prior twice in the ELBO": "Is log p(z) in it twice?",
+    "prior as gaussian_log_density(z, zero, zero + 1).sum(dim=1)": "Did you pass log_std = 1?",
+    "prior as -0.5 * (z**2).sum(dim=1) - 0.5 * math.log(2 * math.pi)": "constant once, not",
+    "ELBO as (log_joint + log_prior(z) - log_q_z).mean()": "Is log p(z) in it twice?",
     "ELBO as (log_joint + log_q_z).mean()": "Does log q(z | x) have the wrong sign?",
-    "KL added": "Does the KL have the wrong sign?",
-    "KL with sigma for its square": "Did you write sigma where sigma squared belongs in the KL?",
+    "beta -1": "Does the KL have the wrong sign?",
+    "KL as -.5 * (1 + 2 * s - m**2 - s.exp()).sum(1)": "sigma where sigma squared belongs",
     "mean and log_std exchanged": "Are q_mean and q_log_std exchanged?",
     "z as torch.randn_like(q_mean)": "Is z drawn from the prior?",
-    "naive Bernoulli in the ELBO": "logarithm of zero",
+    "ELBO with x * p.log() + (1 - x) * (1 - p).log()": "logarithm of zero",
     "encoder returns q_mean, q_mean": "Is the same layer used for several?",
     "encoder returns q_mean, torch.tanh(q_log_std)": "Did you apply tanh to it?",
-    "dropout in the decoder": "Is there dropout in it?",
-    "encoder returns nothing": "Does forward end in return q_mean, q_log_std",
+    "Tanh(), nn.Dropout(0.2) for tanh": "Is there dropout in it?",
+    "encoder returns None": "Does forward end in return q_mean, q_log_std",
     "encoder returns q_mean, q_log_std.exp()": "Did you apply exp to it?",
     "one uniform number for all pixels": "Is the mean compared with one number for all",
-    "a sigmoid in sample_bernoulli": "Did you apply a sigmoid?",
-    "x and z exchanged in the joint": "Are x and z exchanged?",
+    "binary samples as (uniform < torch.sigmoid(mean)).to(mean.dtype)": "Did you apply a sigmoid?",
+    "joint as log_prior(z) + log_likelihood(z, x)": "Are x and z exchanged?",
     "N_EPOCHS in train": "Is N_EPOCHS used, where train is given n_epochs?",
     "history of tensors with a gradient": "Is .item() left out?",
     "Adam with weight_decay=1e-5": "Is there weight decay",
@@ -186,7 +189,7 @@ DIAGNOSES = {
     "a loss of torch.nn": "log_likelihood calls binary_cross_entropy_with_logits, which",
     "a plain function": "decoder must be a module",
     "layers that are not registered": "decoder: got 0 parameters, expected 394,284",
-    "ReLU for tanh": "Is there ReLU between its layers, not tanh?",
+    "ReLU() for tanh": "Is there ReLU between its layers, not tanh?",
 }
 
 
@@ -210,14 +213,13 @@ def test_a_network_made_anew_after_the_training_is_noticed():
 
 def blanks():
     """Each blank of the hand-out as a change to the assignment: place, solution, blank."""
-    with tempfile.TemporaryDirectory() as folder:
-        handout = Path(folder, "handout")
-        make_handout(handout)
-        handed_out = nbformat.read(handout / NOTEBOOK.name, as_version=4).cells
-        stubs = re.findall("(?m)^ +raise NotImpl.*", (handout / HELPERS).read_text())
-    solutions = [region[0] for region in REGION.finditer((ROOT / HELPERS).read_text())]
-    blank_of = {c.id: c.source for c in handed_out}
-    changes = [(id, source, blank_of[id]) for id, source in cells().items() if id != IMPORTS]
+    notebook, helpers = nbformat.read(NOTEBOOK, as_version=4), (ROOT / HELPERS).read_text()
+    texts = [cell.source for cell in notebook.cells if ITEM.search(cell.source)]
+    notebook_with_blanks(notebook)
+    blank_of = code_of(notebook)
+    stubs = re.findall("(?m)^ +raise NotImpl.*", blanked(helpers, HELPERS, texts))
+    solutions = [region[0] for region in REGION.finditer(helpers)]
+    changes = [(id, source, blank_of[id]) for id, source in cells().items()]
     changes += zip([HELPERS] * 4, solutions, stubs, strict=True)
     return [change for change in changes if change[1] != change[2]]
 

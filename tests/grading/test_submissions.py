@@ -2,12 +2,12 @@
 
 import os
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 
 import pytest
 
-from instructor.grading.roster import read_submissions
+from instructor.grading.roster import Submission, read_submissions
 
 BOTH = ["vae_assignment.ipynb", "vae_helpers.py"]
 NOTEBOOK, HELPERS = BOTH
@@ -15,13 +15,13 @@ MOODLE, CANVAS = "Gil Doe_12345_assignsubmission_file_", "doehal_LATE_23456_7890
 
 
 @pytest.fixture
-def read(tmp_path):
+def read(tmp_path, monkeypatch):
     """Reads a class: files by student, what is wrong by student, others, names of row files."""
 
-    def read(*arguments):
+    def read(argument="class"):  # a relative path, as on the command line
         scratch, grades = tmp_path / "scratch", tmp_path / "class" / "grades"
         scratch.mkdir()
-        found, others = read_submissions(arguments or [tmp_path / "class"], scratch, grades)
+        found, others = read_submissions([Path(argument)], scratch, grades)
         return SimpleNamespace(
             files={s.student: sorted(map(str, s.files)) for s in found.values()},
             problems={s.student: s.problem for s in found.values() if s.problem},
@@ -30,6 +30,7 @@ def read(tmp_path):
         )
 
     (tmp_path / "class").mkdir()
+    monkeypatch.chdir(tmp_path)
     return read
 
 
@@ -52,13 +53,11 @@ LAYOUTS = {
         [*(f"ada/{name}" for name in BOTH), "bob/vae/x.ipynb", "bob/data/x.gz"],
         {"ada": BOTH, "bob": ["data/x.gz", "vae/x.ipynb"]},
     ),
-    "notebooks": (["ada.ipynb", "bob.ipynb"], {"ada": ["ada.ipynb"], "bob": ["bob.ipynb"]}),
-    "Moodle's files": ([MOODLE + name for name in BOTH], {"Gil Doe_12345": BOTH}),
-    "Moodle's folders": ([f"{MOODLE}/{name}" for name in BOTH], {"Gil Doe_12345": BOTH}),
-    "Moodle, a name with underscores": (
-        [f"A_B_7_assignsubmission_file_{name}" for name in BOTH],
-        {"A_B_7": BOTH},
+    "Moodle's files": (
+        [f"A_B_7_assignsubmission_file_{NOTEBOOK}", *(MOODLE + name for name in BOTH)],
+        {"A_B_7": [NOTEBOOK], "Gil Doe_12345": BOTH},
     ),
+    "Moodle's folders": ([f"{MOODLE}/{name}" for name in BOTH], {"Gil Doe_12345": BOTH}),
     "Canvas": (
         [f"{CANVAS}vae_assignment-1.ipynb", "doehal_LATE_23456_78902_vae_helpers-1.py"]
         + [f"lee_7_1_{NOTEBOOK}"],
@@ -86,17 +85,10 @@ LAYOUTS = {
 def test_each_file_has_its_student(names, files, form, read, tmp_path):
     if form == "zip":
         put_zip(tmp_path / "class.zip", *names)
-        found = read(tmp_path / "class.zip")
     else:
         put(tmp_path / "class", *names)
-        found = read()
+    found = read("class.zip" if form == "zip" else "class")
     assert found.files == files and not found.problems and not found.others
-
-
-def test_a_folder_may_be_named_by_a_relative_path(read, tmp_path, monkeypatch):
-    put(tmp_path / "class", f"ada/{NOTEBOOK}", "bob.ipynb")
-    monkeypatch.chdir(tmp_path)
-    assert read(Path("class")).files == {"ada": [NOTEBOOK], "bob": ["bob.ipynb"]}
 
 
 ZIPS = {  # where the files of a .zip are a student's otherwise than those of a folder
@@ -123,6 +115,17 @@ def test_a_zip_is_one_students_unless_it_holds_several(names, files, read, tmp_p
     assert not found.problems and not found.others
     assert {path.name for path in tmp_path.iterdir()} == {"class", "scratch"}
     assert {path.name for path in (tmp_path / "class").iterdir()} == {"packed.zip"}
+
+
+@pytest.mark.parametrize("notebook, other", [
+    ("vae_assignment (1).ipynb", "scratch.ipynb"),
+    ("vae_assignment.ipynb", "vae_assignment-Copy1.ipynb"),
+    ("VAE_Assignment - Copy (2).ipynb", "a.ipynb"),
+    ("mine.ipynb", "vae_assignment.txt"),
+])  # fmt: skip
+def test_the_notebook_is_found_among_others(notebook, other):
+    files = dict.fromkeys(map(PurePosixPath, (other, notebook)))
+    assert Submission("ada", files).notebooks() == [PurePosixPath(notebook)]
 
 
 def test_in_a_folder_all_is_somebodys_or_named_and_links_are_not_followed(read, tmp_path):
