@@ -15,13 +15,22 @@ def read_notebook(path):
     Raises: OSError for a file that cannot be read, ValueError for one that is no notebook.
     """
     try:
-        content = json.loads(path.read_text("utf-8-sig"))
-        for cell in content.get("cells", []):  # what an editor left out
-            cell.setdefault("metadata", {})
+        text = path.read_text("utf-8-sig")
+        if not text.lstrip().startswith("{"):
+            raise ValueError(f"it begins with {text[:30]!r}, not with a brace")
+        content = json.loads(text)
+        for cell in content.get("cells", []):  # what an editor left out, or wrote in its own way
+            metadata = cell.get("metadata") or {}
+            cell["metadata"] = {key: value for key, value in metadata.items() if value is not None}
+            if not isinstance(cell.get("id", ""), str):
+                del cell["id"]
             if cell["cell_type"] == "code":
-                cell.setdefault("outputs", [])
+                cell["outputs"] = cell.get("outputs") or []
                 cell.setdefault("execution_count", None)
-        notebook = nbformat.convert(nbformat.reader.reads(json.dumps(content)), to_version=4)
+            elif cell["cell_type"] != "markdown" and content.get("nbformat") == 4:
+                cell["cell_type"] = "raw"
+        text = json.dumps(content, ensure_ascii=False).encode(errors="replace").decode()
+        notebook = nbformat.convert(nbformat.reader.reads(text), to_version=4)
         if not all(isinstance(cell.source, str) for cell in notebook.cells):
             raise ValueError("the source of a cell is no text")
         return notebook

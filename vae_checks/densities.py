@@ -142,7 +142,7 @@ def log_likelihood(notebook):
         "Are x = 0 and x = 1 exchanged?": log_density(1 - x, y),
         "Did you take the mean over the pixels, not the sum?": exact / x.shape[1],
     }
-    otherwise = "Many logit-means are large here: does something overflow, or is it clamped?"
+    otherwise = "Is it the sum of log Ber(x | sigmoid(y)) for y = decoder(z), large as y may be?"
     require_function("log_likelihood(x, z)", found, exact, mistakes, otherwise, z=z)
     what = "log_likelihood(x, z): the gradient with respect to the decoder's parameters"
     parameters = [*decoder.parameters()]

@@ -153,6 +153,7 @@ def require_value(trial, is_sure):
         return log_p_x - (mean**2 + variance - 1 - 2 * log_std).sum(dim=1).mean() / 2
 
     mistakes = {
+        "Does it have the wrong sign?": -estimate,
         "Did you leave out log q(z | x)?": log_p_x + log_p_z,
         "Does log q(z | x) have the wrong sign?": log_p_x + log_p_z + log_q_z,
         "Did you leave out log p(z)?": log_p_x - log_q_z,

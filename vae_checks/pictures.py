@@ -1,5 +1,6 @@
 """The arrays behind the four pictures. What the pictures look like is for people to judge."""
 
+import numpy as np
 import torch
 from IPython.utils.capture import capture_output
 
@@ -10,6 +11,7 @@ from .samplers import bernoulli_sampler, gaussian_sampler
 def array(notebook, name, shape, question=""):
     """The notebook's tensor of this name, which must have this shape and can be drawn."""
     tensor = getattr(notebook, name)
+    tensor = torch.as_tensor(tensor) if isinstance(tensor, np.ndarray) else tensor
     require_shape(name, tensor, shape, question)
     gradient = "carries a gradient, which cannot be drawn. Is it inside `with torch.no_grad():`?"
     require(not tensor.requires_grad, f"{name} {gradient}")
@@ -114,7 +116,8 @@ def binary_samples(notebook, name, means):
     threshold = f"{wrong} Are these the means above a threshold?"
     require(not torch.equal(samples, (means > 0.5).float()), threshold)
     correlations = torch.corrcoef(residuals.transpose(0, 1).flatten(1)).fill_diagonal_(0).abs()
-    require(correlations.max() < 0.3, f"{wrong} Is a draw there twice, or its noise?")
+    is_shared = correlations.max() > 0.3 or pairs(residuals) > 8 * (2 * pairs(variances)).sqrt()
+    require(not is_shared, f"{wrong} Is a draw there twice, or the noise of several the same?")
     # Along what tells each image from the others: far below 0 if they are those of other means.
     logits = torch.logit(means, eps=1e-6)
     own = logits - logits.flatten(end_dim=1).mean(dim=0)
@@ -123,6 +126,12 @@ def binary_samples(notebook, name, means):
     surprise = (residuals**2).sum(-1) / variances.sum(-1)  # of each image; 1 on average
     require(((0.4 < surprise) & (surprise < 2)).all(), wrong)
     print(f"ok: {name} are draws with those means")
+
+
+def pairs(t):
+    """The sum of the products of all pairs of different images in t (..., Ddata)."""
+    images = t.flatten(end_dim=-2)
+    return (images.sum(dim=0) ** 2 - (images**2).sum(dim=0)).sum()
 
 
 def turned(what, t):

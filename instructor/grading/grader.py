@@ -1,12 +1,13 @@
 """Grades one submission: its cells are run in a box, and each check gives its points or none."""
 
+import re
 import shutil
 from dataclasses import dataclass, field
 
 from instructor.cells import HELPERS_CHECKS, is_check
 from instructor.files import read_notebook
 from instructor.grading.limits import FILE_SIZE, MB, MESSAGE
-from instructor.grading.problems import problems_of
+from instructor.grading.problems import USES_CHECKS, problems_of, uses_checks
 from instructor.grading.restored import given, identify, put_back
 from instructor.grading.roster import HELPERS, NOTEBOOK
 from instructor.grading.sandbox import PROVIDED, ROOT, Box
@@ -64,6 +65,7 @@ def grade(submission, n_epochs, limits):
     run(result, files, limits, n_epochs)
     if HELPERS in files:
         result.helpers = files[HELPERS].read_text("utf-8-sig", errors="replace")
+        result.remarks += [f"{HELPERS} {USES_CHECKS}"] * uses_checks(result.helpers)
         test_helpers(result, files, limits)
     else:
         result.passed -= HELPERS_CHECKS
@@ -87,18 +89,16 @@ def the_notebook(submission):
 
 
 def beside(submission, notebook):
-    """The files that the notebook may use, by the paths that they get in the box."""
-    files = {}
-    for path, file in submission.files.items():
-        if path.is_relative_to(notebook.parent) and file.stat().st_size <= FILE_SIZE:
-            name = path.relative_to(notebook.parent)
-            if name.parts[0] not in PROVIDED and path.suffix != ".ipynb":
-                files[str(name)] = file
+    """The files that notebook and helpers may use, by the paths that they get in the box."""
     helpers = submission.copies_of(HELPERS)
     helpers = [path for path in helpers if path.parent == notebook.parent] or helpers
-    if len(helpers) == 1:
-        files[HELPERS] = submission.files[helpers[0]]
-    return files
+    helpers, files = helpers if len(helpers) == 1 else [], {}
+    for folder in [path.parent for path in [*helpers, notebook]]:
+        for path, file in submission.files.items():
+            is_used = path.is_relative_to(folder) and path.suffix != ".ipynb"
+            if is_used and file.stat().st_size <= FILE_SIZE:
+                files[str(path.relative_to(folder))] = file
+    return files | {HELPERS: submission.files[path] for path in helpers}
 
 
 def run(result, files, limits, n_epochs):
@@ -116,8 +116,7 @@ def run(result, files, limits, n_epochs):
                     run_cell(session, cell)
                     result.passed |= {cell.id} & {*POINTS}
                 except CellFailed as error:
-                    if not cell.id.startswith("edited-"):
-                        result.messages[cell.id] = str(error)
+                    result.messages[cell.id] = str(error)
         return
     except KernelEnded as error:
         result.messages[error.id] = str(error)
@@ -131,6 +130,8 @@ def run(result, files, limits, n_epochs):
 
 def run_cell(session, cell):
     """Run a cell; around a check, see that nothing that it rests on was replaced."""
+    if cell.id in given():
+        session.restore_settings()
     if cell.id not in POINTS:
         return session.run(cell)
     session.make_checks()
@@ -151,5 +152,7 @@ def test_helpers(result, files, limits):
         tests = [shutil.copy(test, box.folder) for test in ROOT.glob("tests/helpers/test_*.py")]
         arguments = ["-c", TESTS_OF_HELPERS, box.work, box.folder, *tests]
         result.tests = box.run(*arguments, seconds=limits.helpers) or [""]
-    if "passed" not in result.tests[-1] or "failed" in result.tests[-1]:
-        result.remarks.append(f"the tests of {HELPERS}: {result.tests[-1]}")
+    counts = [line for line in result.tests if re.search(r"\d (passed|failed|error)", line)]
+    summary = [*result.tests, *counts][-1]
+    if "passed" not in summary or "failed" in summary:
+        result.remarks.append(f"the tests of {HELPERS}: {summary}")

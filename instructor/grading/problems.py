@@ -4,7 +4,9 @@ nbval compares a notebook with itself. It cannot see that a check was changed an
 outputs were stripped: with nothing stored there is nothing to compare.
 """
 
-from instructor.cells import LAST_PART, PICTURES, is_check, pictures_of
+import re
+
+from instructor.cells import LAST_PART, PICTURES, is_check
 from instructor.grading.restored import given
 from instructor.grading.source import defined_names, library_names, python_of
 from vae_checks.library import FORBIDDEN
@@ -22,6 +24,7 @@ def problems_of(notebook):
         if "checks" in defined_names(cell.source) and id != "checks":
             yield f"checks, in {id}, is the name that the checks use: choose another"
     written = {id: python_of(cell.source) for id, cell in cells.items() if not is_check(id)}
+    yield from (f"{id} {USES_CHECKS}" for id in written if uses_checks(written[id]))
     found = library_names("\n".join(written.values()))
     for name in sorted(filter(FORBIDDEN.fullmatch, found)):
         id = next(id for id, source in written.items() if name in library_names(source))
@@ -29,9 +32,18 @@ def problems_of(notebook):
     section, shown = None, set()
     for cell in notebook.cells:
         section = cell.id if cell.id in {*PICTURES, LAST_PART} else section
-        if pictures_of(cell):
+        outputs = [output.get("data", {}) for output in cell.get("outputs", [])]
+        if any(kind.startswith("image/") for data in outputs for kind in data):
             shown.add(section)
     yield from (f"{PICTURES[id]}, is missing" for id in PICTURES if id not in shown)
+
+
+USES_CHECKS = "uses what the checks are made of, which know the solution: see what it does"
+
+
+def uses_checks(source):
+    """Whether a source names the package of the checks but to import Checks."""
+    return bool(re.search(r"\bvae_checks\b(?! import Checks\b)", source))
 
 
 def not_run(cells):

@@ -8,7 +8,7 @@ from nbformat.v4 import new_code_cell
 
 from instructor.cells import LAST_PART, TRAINING, is_check
 from instructor.files import ROOT, read_notebook
-from instructor.grading.source import defined_names
+from instructor.grading.source import defined_names, statements
 
 
 @cache
@@ -78,12 +78,11 @@ def best_match(id, cells, place_of):
         for place, cell in enumerate(cells)
         if cell.cell_type == "code" and place not in place_of.values()
     }
-    most = max(overlaps.values(), default=0)
-    matches = [place for place, overlap in overlaps.items() if overlap == most > 0]
     ids = [*given()]
     checks = [place_of[i] for i in ids[ids.index(id) :] if is_check(i) and i in place_of]
+    matches = [place for place, overlap in overlaps.items() if overlap]
     above = [place for place in matches if place < min(checks, default=len(cells))]
-    return max(above or matches, default=None)
+    return max(above or matches, key=lambda place: (overlaps[place], place), default=None)
 
 
 @cache
@@ -97,9 +96,9 @@ def names_of_its_own(id):
 def put_back(notebook):
     """The cells of an identified notebook in the assignment's order, with the given code as given.
 
-    A cell that the student added stays behind the cell that it stood behind. A given cell that
-    they edited runs first as they left it (what it defines is needed), without the call of a check,
-    and then as it was given. The last part, below picture 4, is left out: it is not graded.
+    A cell that the student added stays behind the cell that it stood behind. Before a given cell
+    that they edited runs what is new in it, since what it defines is needed. The last part, below
+    picture 4, is left out: it is not graded.
     """
     handed_in, added, place = {}, {None: []}, None
     for cell in notebook.cells:
@@ -123,11 +122,11 @@ def put_back(notebook):
 
 
 def edited(cell, original):
-    """What is new in a given cell that the student edited, as a cell of its own: one or none."""
-    lines = cell.source.splitlines()
-    if is_check(cell.id):
-        lines = [line for line in lines if line.strip().rstrip(";") != original.source]
-    source = "\n".join(lines)
-    if not source.strip() or words(cell) == words(original) or cell.cell_type != "code":
-        return []
-    return [new_code_cell(source, id=f"edited-{cell.id}")]
+    """What is new in a given cell that the student edited, as cells of one statement each.
+
+    So what fails (a platform's own import, say) does not take the rest with it.
+    """
+    given_parts = statements(original.source)
+    parts = statements(cell.source) if cell.cell_type == "code" else []
+    new = [part for part in parts if part not in given_parts]
+    return [new_code_cell(part, id=f"edited-{n}-{cell.id}") for n, part in enumerate(new)]

@@ -18,6 +18,14 @@ def python_of(source):
         return "..."  # running it will tell
 
 
+def statements(source):
+    """A cell's source in parts of one statement each, or whole with a cell magic or an error."""
+    python = python_of(source)
+    if source.lstrip().startswith("%%") or python == "...":
+        return [source]
+    return [ast.unparse(statement) for statement in ast.parse(python).body]
+
+
 def defined_names(source):
     """The names that a cell itself, not a function in it, defines or imports."""
     symbols = symtable.symtable(python_of(source), "cell", "exec").get_symbols()
@@ -34,7 +42,7 @@ def library_names(source):
         if isinstance(node, ast.Import | ast.ImportFrom):
             for name in [getattr(node, "module", ""), *(alias.name for alias in node.names)]:
                 imported |= set((name or "").split("."))
-        elif isinstance(node, ast.Attribute):
+        elif isinstance(node, ast.Attribute) and getattr(node.value, "id", "") != "checks":
             (used if isinstance(node.ctx, ast.Load) else own).add(node.attr)
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             own.add(node.name)
