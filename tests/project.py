@@ -47,23 +47,13 @@ def notebook_of(*sources):
     return nbformat.v4.new_notebook(cells=cells)
 
 
-def definitions(source):
-    """The source of a cell's imports and functions alone, without what it computes."""
-    tree = ast.parse(re.sub("(?m)^%.*", "", source))  # without IPython's magics
-    kinds = ast.Import | ast.ImportFrom | ast.FunctionDef
-    tree.body = [statement for statement in tree.body if isinstance(statement, kinds)]
-    return ast.unparse(tree)
-
-
 def notebook_functions(**names):
     """A namespace with the notebook's functions, which use these names and none of its values."""
     namespace = SimpleNamespace(DEVICE=torch.device("cpu"), **names)
     for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
         if cell.cell_type == "code":
-            exec(definitions(cell.source), vars(namespace))
+            tree = ast.parse(re.sub("(?m)^%.*", "", cell.source))  # without IPython's magics
+            kinds = ast.Import | ast.ImportFrom | ast.FunctionDef
+            tree.body = [statement for statement in tree.body if isinstance(statement, kinds)]
+            exec(compile(tree, cell.id, "exec"), vars(namespace))
     return namespace
-
-
-def binarized(images):
-    """Images of bytes as the notebook's pixels, from the definition: (N, 28, 28) -> (N, 784)."""
-    return (images.flatten(start_dim=1) > 127).float()

@@ -15,8 +15,6 @@ import vae_digits
 from project import ROOT
 from vae_digits import PACKED, load_digits
 
-# The embedded digits ------------------------------------------------------------------------
-
 
 def test_embedded_digits_have_the_form_of_mnist_and_are_named():
     digits = load_digits(dataset="embedded")
@@ -53,11 +51,6 @@ def test_a_damaged_embedded_file_is_an_error(tmp_path, monkeypatch):
     assert {*tmp_path.rglob("*")} == before  # nothing is left beside them
 
 
-# MNIST that is not available ----------------------------------------------------------------
-
-TIMEOUT = 0.2  # seconds instead of 5
-
-
 @pytest.mark.parametrize(
     "network, reason",
     [
@@ -78,12 +71,12 @@ def test_without_mnist_the_embedded_digits_are_used_soon_and_that_is_said(
     one_address = socket.getaddrinfo
     monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: one_address(*a, **k) * 10)
     monkeypatch.setattr(vae_digits, "MIRRORS", [mirror, mirror])
-    monkeypatch.setattr(vae_digits, "TIMEOUT", TIMEOUT)
+    monkeypatch.setattr(vae_digits, "TIMEOUT", 0.2)  # seconds instead of 5
     monkeypatch.delenv("VAE_DATASET", raising=False)
     started = time.monotonic()
     assert load_digits(tmp_path).name == "embedded digits"
     # Two mirrors, two addresses of each, and a second to load: 21 seconds with the real limit.
-    assert time.monotonic() - started < 4 * TIMEOUT + 1
+    assert time.monotonic() - started < 4 * 0.2 + 1
     printed, errors = capsys.readouterr()
     *downloads, says = printed.splitlines()
     assert downloads == 2 * [f"Downloading {mirror}train-images-idx3-ubyte.gz"] and errors == ""

@@ -1,21 +1,24 @@
-"""Executing a notebook into another, a page, or in place: the same bytes, all or nothing."""
+"""Executing a notebook: the same bytes, all or nothing. What differs between two, and wrong use."""
 
+import base64
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
-from instructor.cells import LAST_GRADED, cell_of
-from instructor.files import read_notebook, write_whole
+from instructor.cells import LAST_GRADED, SCATTER, cell_of
+from instructor.files import write_whole
 from instructor.page import html_page
-from project import NOTEBOOK, ROOT, instructor, notebook_of
+from project import NOTEBOOK, ROOT, changed, instructor, notebook_of
 
 
-def test_two_executions_store_the_same_bytes(tmp_path):
-    notebook = read_notebook(NOTEBOOK)
+def test_two_executions_store_the_same_bytes(notebook, tmp_path):
     del notebook.cells[notebook.cells.index(cell_of(notebook, LAST_GRADED)) + 1 :]
     nbformat.write(notebook, tmp_path / "source.ipynb")
     # PASSIVE: beside another process, threads that wait by spinning slow both many times over.
@@ -24,49 +27,63 @@ def test_two_executions_store_the_same_bytes(tmp_path):
     for path in (first, second):
         result = instructor("execute", tmp_path / "source.ipynb", path, **run)
         assert result.returncode == 0, result.stderr
-    for a, b in zip(read_notebook(first).cells, read_notebook(second).cells):
-        assert a == b, a.id
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_nbdiff_shows_what_changed_cell_by_cell_and_nothing_else(tmp_path):
-    notebook = read_notebook(NOTEBOOK)
+def test_nbdiff_shows_what_changed_cell_by_cell_and_nothing_else(notebook, tmp_path):
     notebook.metadata.kernelspec = {"name": "other", "display_name": "Other"}
     notebook.metadata.language_info.version = "3.99"
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    for cell in code:
+    for number, cell in enumerate(code):
         cell.metadata["collapsed"] = True
         cell.execution_count += 7
         for output in cell.outputs:
             if output.output_type == "execute_result":
                 output.execution_count += 7
-
-    def difference():
-        nbformat.write(notebook, tmp_path / "other.ipynb")
-        paths = [tmp_path / "difference.json", NOTEBOOK, tmp_path / "other.ipynb"]
-        program = Path(sys.executable).with_name("nbdiff")
-        subprocess.run([program, "--out", *paths], cwd=ROOT, check=True)
-        return json.loads(paths[0].read_text())
-
-    assert difference() == []
-    for number, cell in enumerate(code):
-        cell.source, cell.outputs = f"written_anew = {number}", []
-    [cells] = difference()
-    assert [change["op"] for change in cells["diff"]] == ["patch"] * len(code)
+        cell.source = f"written_anew = {number}"
+    nbformat.write(notebook, tmp_path / "other.ipynb")
+    program, result = Path(sys.executable).with_name("nbdiff"), tmp_path / "difference.json"
+    command = [program, "--out", result, NOTEBOOK, tmp_path / "other.ipynb"]
+    subprocess.run(command, cwd=ROOT, check=True)
+    [cells] = json.loads(result.read_text())
+    changes = [(cell["op"], [part["key"] for part in cell["diff"]]) for cell in cells["diff"]]
+    assert changes == len(code) * [("patch", ["source"])]
 
 
-NO_IDS = '{"cells": [{"cell_type": "code", "source": "1"}], "metadata": {}, "nbformat": 4}'
+def test_each_picture_is_compared_by_its_colours(notebook, tmp_path):
+    def change(id, make):
+        [data] = [output.data for output in cell_of(notebook, id).outputs if "data" in output]
+        png, picture = io.BytesIO(), Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+        make(picture).save(png, format="png")
+        data["image/png"] = base64.b64encode(png.getvalue()).decode()
+        return picture.size
+
+    width, height = change("held-out-codes", lambda picture: picture.rotate(90, expand=True))
+    red = np.uint8([255, 0, 0, 0]) * (np.arange(611) < 70)[:, None, None]
+    change(SCATTER, lambda picture: Image.fromarray(np.array(picture) ^ red))
+    change(LAST_GRADED, lambda picture: picture.convert("RGBA"))
+    cell_of(notebook, "training-curve").outputs = []
+    nbformat.write(notebook, tmp_path / "other.ipynb")
+    result = instructor("compare", NOTEBOOK, tmp_path / "other.ipynb")
+    verdicts = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+    sizes = f"sizes differ, {width} x {height} and {height} x {width} pixels"
+    assert verdicts.pop("held-out-codes") == sizes
+    assert verdicts.pop(SCATTER).startswith(f"{70 / 611:.1%} of the pixels differ, by ")
+    assert verdicts.pop("training-curve") == "1 and 0 pictures"
+    assert LAST_GRADED in verdicts and set(verdicts.values()) == {"same"}
+    assert result.returncode == 1 and instructor("compare", NOTEBOOK, NOTEBOOK).returncode == 0
 
 
-@pytest.mark.parametrize("notebook, message", [
-    (notebook_of("import sys\nprint('noise', file=sys.stderr)"), "Cell cell-1 writes to stderr."),
-    (notebook_of("1 / 0"), "ZeroDivisionError"),
-    (NO_IDS, "have no ids: save it with a recent Jupyter first."),
-    ("{ this is none", "notebook.ipynb cannot be read as a notebook"),
+@pytest.mark.parametrize("source, message", [
+    ("import sys\nprint('noise', file=sys.stderr)", "Cell cell-1 writes to stderr."),
+    ("1 / 0", "ZeroDivisionError"),
+    (None, "have no ids: save it with a recent Jupyter first."),
 ])  # fmt: skip
-def test_what_fails_is_not_stored(notebook, message, tmp_path):
+def test_what_fails_is_not_stored(source, message, tmp_path):
     path = tmp_path / "notebook.ipynb"
-    path.write_text(notebook if isinstance(notebook, str) else nbformat.writes(notebook))
+    nbformat.write(notebook_of(source or "1"), path)
+    if not source:
+        path.write_text(changed(path.read_text(), '"id": "cell-1",', ""))
     before = path.read_bytes()
     result = instructor("execute", path)
     assert result.returncode == 1 and message in result.stderr
@@ -74,15 +91,21 @@ def test_what_fails_is_not_stored(notebook, message, tmp_path):
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize("target, message", [
-    ("nowhere/x.html", "cannot be written: is its folder there?"),
-    ("x.pdf", "must end in .ipynb or .html."),
+@pytest.mark.parametrize("command, message", [
+    ("execute x.ipynb nowhere/x.html", "nowhere/x.html cannot be written: is its folder there?"),
+    ("execute x.ipynb x.pdf", "x.pdf must end in .ipynb or .html."),
+    ("compare x.ipynb missing.ipynb", "missing.ipynb"),
+    ("compare x.ipynb broken.ipynb", "broken.ipynb cannot be read as a notebook"),
+    ("handout .", "exists already: remove it"),
 ])  # fmt: skip
-def test_a_wrong_target_is_said_before_anything_runs(target, message, tmp_path):
+def test_what_cannot_be_done_is_said_in_one_line_before_anything_is(command, message, tmp_path):
     nbformat.write(notebook_of("open('ran', 'w')"), tmp_path / "x.ipynb")
-    result = instructor("execute", tmp_path / "x.ipynb", tmp_path / target)
+    (tmp_path / "broken.ipynb").write_text("{")
+    before = {*tmp_path.iterdir()}
+    name, *paths = command.split()
+    result = instructor(name, *(tmp_path / path for path in paths))
     assert result.returncode == 1 and message in result.stderr
-    assert len(result.stderr.splitlines()) == 1 and not (tmp_path / "ran").exists()
+    assert len(result.stderr.splitlines()) == 1 and {*tmp_path.iterdir()} == before
 
 
 def test_where_writing_fails_the_old_file_stays(tmp_path, monkeypatch):

@@ -64,7 +64,6 @@ def test_bounds(vae):
     first = vae.elbo(x)
     torch.manual_seed(1)
     close(vae.iwae(x, 1), first, 1e-6)
-    assert vae.iwae(x, 1).shape == ()
     rungs = [vae.iwae(x, k).item() for k in (1, 3, 30, 300)]
     assert rungs == sorted(rungs) and rungs[-1] < log_p + 0.01
     assert abs(rungs[-1] - log_p) < 0.05 < log_p - rungs[0]
