@@ -3,6 +3,7 @@
 import re
 from copy import deepcopy
 
+import nbformat
 import pytest
 
 from instructor.cells import ELBO, LAST_GRADED, LAST_PART, PICTURES, SCATTER, TRAINING, cell_of
@@ -85,6 +86,7 @@ def kl_div(p, q):
     return Normal().log_prob(p).sum()
 Normal().kl_div = kl_div
 """
+SVG = nbformat.v4.new_output("display_data", {"image/svg+xml": "<svg/>"})
 LIBRARY = "from torch.distributions import Normal"
 NAMED, BY_A_LIBRARY = "checks, in added, is the name that", "in added, is library-made probability"
 CHANGED, LOST = "check-elbo is not as it is in the assignment", "its cells have lost their ids"
@@ -112,6 +114,7 @@ CHANGES = {  # what was done to the notebook, and the first remark
         lambda n: [cell_of(n, id).update(outputs=[]) for id in (SCATTER, "held-out-codes")],
         "picture 1, the digits in the latent space, is missing",
     ),
+    "a picture in another format": (set_cell(LAST_GRADED, outputs=[SVG]), None),
     "no last picture": (set_cell(LAST_GRADED, outputs=[]), "picture 4, the latent space as a map"),
     "an odd id": (add_an_odd_id, None),
     "a class called checks": (add("if BS:\n    class checks:\n        elbo = print"), NAMED),
@@ -120,6 +123,8 @@ CHANGES = {  # what was done to the notebook, and the first remark
     "a library, magics": (add(f"%%time\n{LIBRARY}\nx = %time 1"), f"distributions, {BY_A_LIBRARY}"),
     "a library's sampler": (add("torch.bernoulli(x)"), f"bernoulli, {BY_A_LIBRARY}"),
     "own densities": (add(OWN_DENSITY), None),
+    "a check called": (add("checks.bernoulli()"), None),
+    "code of the checks": (add("from vae_checks import reference"), "added uses what the checks"),
     "an empty cell": (add("", execution_count=None), None),
     "a comment": (add("# to be continued"), None),
     "no Python": (add("def f(a, a):\n    pass"), None),
@@ -158,12 +163,14 @@ def test_added_cells_stay_in_their_places_and_edits_of_a_given_one_run_before_it
     solution = cell_of(notebook, LOG_PRIOR).source
     cell_of(notebook, LOG_PRIOR).source = "# below"
     cell_of(notebook, "check-log-prior").source = f"{solution}\n\nchecks.log_prior();"
+    cell_of(notebook, IMPORTS).source += "\nimport google.colab\nimport numpy"
     for id in (BS, "checks", TRAINING):  # the training is not run twice
         cell_of(notebook, id).source += "\nMY_OWN = 3"
     cells = graded(notebook)[0]
     ids = [*cells]
     assert ids[0] == "first" and ids[ids.index("second") - 1] == "check-elbo"
-    assert [id for id in ids if "edited" in id] == [f"edited-0-{BS}", "edited-0-check-log-prior"]
+    edited = [f"edited-0-{IMPORTS}", f"edited-1-{IMPORTS}", f"edited-0-{BS}"]
+    assert [id for id in ids if "edited" in id] == [*edited, "edited-0-check-log-prior"]
     assert cells["edited-0-check-log-prior"].source.startswith("def log_prior(z):")
     assert ids[ids.index("edited-0-check-log-prior") + 1] == "check-log-prior"
     assert cells[f"edited-0-{BS}"].source == "MY_OWN = 3"

@@ -57,6 +57,7 @@ def undo():
 def within(function, *what):
     return lambda *arguments: replace(*what) or function(*arguments)
 """
+TITLE = "9e368304-8c16-11eb-0417-c3792a4cd8ce"
 FORGED = [  # before which check something is replaced, how it is named, and what it is
     ("samplers", "Checks.elbo", "type(checks), 'elbo', lambda *_: print('ok')"),
     ("samplers", "torch.equal", "torch, 'equal', torch.no_grad()(lambda *_: True)"),
@@ -74,6 +75,12 @@ FORGED = [  # before which check something is replaced, how it is named, and wha
     ("elbo", "it did not print", "main, 'elbo', within(elbo, sys, 'stdout', io.StringIO())"),
     ("gradients", "vae_checks", "sys, 'modules', {'vae_checks': type('', (), {'Checks': print})}"),
 ]
+
+HARMLESS = """%%capture
+import os, torch
+os.environ["VAE_DATASET"] = "mnist"
+torch.Tensor.np = lambda self: self.detach().numpy()
+assert os.listdir("data") == ["own.txt"]"""
 
 ATTEMPTS = {  # at what the sandbox forbids; nothing is changed where one succeeds
     "network": "import socket; socket.create_connection(('127.0.0.1', {port}), 5)",
@@ -116,6 +123,8 @@ def a_class(tmp_path_factory):
     cell_of(careless, ELBO).source += "\nprint('their elbo')"
     for id, source in LIBRARY.items():
         insert(careless, id, source)
+    insert(careless, "run-settings", HARMLESS, "harmless")
+    cell_of(careless, TITLE).update(metadata=None, id=None)
     insert(careless, "check-train", f"print({MARKUP!r})\n{DISPLAY}")
     careless.cells.insert(0, nbformat.v4.new_markdown_cell(TEXT))
     insert(forged, "check-samplers", FORGE)
@@ -133,6 +142,7 @@ def a_class(tmp_path_factory):
         names = ["conftest", "torch", "vae_checks", "sitecustomize"]  # which are never imported
         files = {
             "ada [late]/vae_helpers.py": HELPERS,
+            "ada [late]/data/own.txt": "own",
             "eve/vae_helpers.py": changed(HELPERS, "- log_std - 0.5", "- 0.5"),
             "eve/own.txt": "own",
             **{f"eve/{name}.py": "raise SystemExit" for name in names},
