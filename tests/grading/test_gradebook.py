@@ -76,8 +76,7 @@ FORGED = [  # before which check something is replaced, how it is named, and wha
     ("gradients", "vae_checks", "sys, 'modules', {'vae_checks': type('', (), {'Checks': print})}"),
 ]
 
-HARMLESS = """%%capture
-import os, torch
+HARMLESS = """import os, torch
 os.environ["VAE_DATASET"] = "mnist"
 torch.Tensor.np = lambda self: self.detach().numpy()
 assert os.listdir("data") == ["own.txt"]"""
@@ -124,6 +123,7 @@ def a_class(tmp_path_factory):
     for id, source in LIBRARY.items():
         insert(careless, id, source)
     insert(careless, "run-settings", HARMLESS, "harmless")
+    insert(careless, "check-samplers", "%%capture\n1", "captured")
     cell_of(careless, TITLE).update(metadata=None, id=None)
     insert(careless, "check-train", f"print({MARKUP!r})\n{DISPLAY}")
     careless.cells.insert(0, nbformat.v4.new_markdown_cell(TEXT))
