@@ -18,10 +18,10 @@ MOODLE, CANVAS = "Gil Doe_12345_assignsubmission_file_", "doehal_LATE_23456_7890
 def read(tmp_path, monkeypatch):
     """Reads a class: files by student, what is wrong by student, others, names of row files."""
 
-    def read(argument="class"):  # a relative path, as on the command line
+    def read(*arguments):  # relative paths, as on the command line
         scratch, grades = tmp_path / "scratch", tmp_path / "class" / "grades"
-        scratch.mkdir()
-        found, others = read_submissions([Path(argument)], scratch, grades)
+        scratch.mkdir(exist_ok=True)
+        found, others = read_submissions([*map(Path, arguments or ["class"])], scratch, grades)
         return SimpleNamespace(
             files={s.student: sorted(map(str, s.files)) for s in found.values()},
             problems={s.student: s.problem for s in found.values() if s.problem},
@@ -63,6 +63,27 @@ LAYOUTS = {
         + [f"lee_7_1_{NOTEBOOK}"],
         {"doehal_23456": ["vae_assignment-1.ipynb", "vae_helpers-1.py"], "lee_7": [NOTEBOOK]},
     ),
+    "Moodle's text": (
+        [MOODLE + NOTEBOOK, "Gil Doe_12345_assignsubmission_onlinetext_/onlinetext.html"],
+        {"Gil Doe_12345": ["onlinetext.html", NOTEBOOK]},
+    ),
+    "other platforms": (
+        [f"{start}{name}" for start in ("Ada - ", "A 3_bo_2026-11-01-12-00_") for name in BOTH]
+        + [f"anon_2T5_6_{NOTEBOOK}", f"anon_2T5_7_{HELPERS}"],
+        {"Ada": BOTH, "A 3_bo_2026-11-01-12-00": BOTH, "anon_2T5": BOTH},
+    ),
+    "no platform's names": (
+        [f"ada_2026_{month}_vae/x.ipynb" for month in (11, 12)],
+        {f"ada_2026_{month}_vae": ["x.ipynb"] for month in (11, 12)},
+    ),
+    "two files of one name": (
+        ["doe_1_2_x.ipynb", "doe_1_3_x.ipynb"],
+        {"doe_1": ["(1)/x.ipynb", "x.ipynb"]},
+    ),
+    "two forms of one name": (
+        [f"{a}_1_assignsubmission_file_{name}" for a, name in zip(["\xe4", "a\u0308"], BOTH)],
+        {"\xe4_1": BOTH},
+    ),
     "rubbish": (
         [f"ada/{NOTEBOOK}", f"ada/__MACOSX/._{NOTEBOOK}", ".DS_Store", "__MACOSX/ada/x.ipynb"]
         + ["ada/.ipynb_checkpoints/vae_assignment-checkpoint.ipynb", "bob.ipynb"]
@@ -98,6 +119,15 @@ ZIPS = {  # where the files of a .zip are a student's otherwise than those of a 
     ),
     "a student's folder": ([f"vae/{name}" for name in BOTH], [f"vae/{name}" for name in BOTH]),
     "an old one inside": ([*BOTH, f"old/{NOTEBOOK}"], [f"old/{NOTEBOOK}", *BOTH]),
+    "one like Canvas's": (
+        ["run_2_1_x.ipynb", "run_2_2_y.ipynb", NOTEBOOK],
+        ["run_2_1_x.ipynb", "run_2_2_y.ipynb", NOTEBOOK],
+    ),
+    "none of the name": (["x.ipynb", "y.ipynb", HELPERS], [HELPERS, "x.ipynb", "y.ipynb"]),
+    "a file and a folder": (
+        ["ada/x.ipynb", "bob", "bob/y.ipynb"],
+        {"ada": ["x.ipynb"], "bob": ["bob", "y.ipynb"]},
+    ),
     "paths that lead out": (
         [*BOTH, "../../outside.py", "/etc/outside.py", "a/../../b.py"],
         ["a/b.py", "etc/outside.py", "outside.py", *BOTH],
@@ -128,9 +158,79 @@ def test_the_notebook_is_found_among_others(notebook, other):
     assert Submission("ada", files).notebooks() == [PurePosixPath(notebook)]
 
 
+@pytest.mark.parametrize("name", ["Copy of vae_helpers.py", "vae_helpers - Kopie.py"])
+def test_the_only_helpers_are_found_under_another_name(name):
+    files = dict.fromkeys(map(PurePosixPath, (name, "utils.py", NOTEBOOK)))
+    assert Submission("ada", files).copies_of(HELPERS) == [PurePosixPath(name)]
+
+
+def test_a_students_zips_are_opened_and_not_split(read, tmp_path):
+    folder, two = tmp_path / "class", ["a_1_2_x.ipynb", "b/x.ipynb"]
+    put(folder, f"bob/{NOTEBOOK}", "dan/bad.zip")
+    zips = {"ada.ZIP": BOTH, "bob/helpers.zip": BOTH, "dan/good.zip": BOTH, "eve.zip": two}
+    zips |= {"cy/v1.zip": BOTH, "cy/v2.zip": [NOTEBOOK], f"{MOODLE}w.zip": two}
+    zips["class.zip"] = [f"{student}_1_assignsubmission_file_x.ipynb" for student in "hi"]
+    for path, names in zips.items():
+        put_zip(folder / path, *names)
+    for inner, outer in ("class/ada.ZIP", "2.zip"), ("2.zip", "3.zip"), ("3.zip", "class/fay.zip"):
+        with zipfile.ZipFile(outer, "w") as archive:
+            archive.write(inner)
+    found = read()
+    assert found.files == {
+        **dict.fromkeys(["ada", "bob", "dan", "fay"], BOTH),
+        **{"cy": [f"(3)/{NOTEBOOK}", *BOTH], "eve": two, "Gil Doe_12345": two},
+        **{"h_1": ["x.ipynb"], "i_1": ["x.ipynb"]},
+    }
+    assert not found.problems and not found.others
+    assert read(f"class/{MOODLE}w.zip").files == {"Gil Doe_12345": two}
+
+
+@pytest.mark.parametrize("names, students", [
+    ([f"{name}/vae/x.ipynb" for name in ("ada", "bob")] + ["cy/1/x.ipynb", "cy/2/x.ipynb"], 3),
+    ([f"{name}/x.ipynb" for name in ("1/ada", "1/bob", "2/cy", "2/dan")], 4),
+    (["A_1_assignsubmission_file_/vae/x.ipynb"], 1),
+], ids=["students", "classes", "Moodle"])  # fmt: skip
+def test_arguments_may_be_students_folders(names, students, read, tmp_path):
+    put(tmp_path / "class", *names, "grades/rows/a.json")
+    found = read(*Path("class").iterdir())
+    assert len(found.files) == students and not {"vae", "1", "2"} & {*found.files}
+
+
+def test_what_cannot_be_read_is_its_students_problem(read, tmp_path, monkeypatch):
+    def refusing(call):  # root may read all files
+        def refused(path, *options):
+            if "locked" in Path(path).name:
+                raise PermissionError
+            return call(path, *options)
+
+        return refused
+
+    moodle = "L_1_assignsubmission_file_" + 240 * "x" + ".ipynb"
+    put_zip(tmp_path / "class.zip", "ada/x.ipynb", "bob/x.ipynb", moodle, f"cy/{256 * 'x'}.ipynb")
+    archive = (tmp_path / "class.zip").read_bytes().replace(b"ipynbbob", b"ipynbBob")
+    (tmp_path / "class.zip").write_bytes(archive.replace(b"ada/", "\xe41/".encode()))
+    put(tmp_path / "class", "dan/x.ipynb", "locked.ipynb", "fay/locked/x.ipynb", "locked/x.ipynb")
+    for name in ("1.zip", "2.zip"):  # one of them is as much as may be unpacked
+        put_zip(tmp_path / "class" / "gil" / name, *BOTH)
+    monkeypatch.setattr("instructor.grading.roster.UNPACKED_SIZE", 40)
+    monkeypatch.setattr(os, "listdir", refusing(os.listdir))
+    monkeypatch.setattr(Path, "open", refusing(Path.open))
+    found = read("class", "class.zip")
+    assert {*found.problems} == {"\xe41", "bob", "cy", "fay", "locked", "locked (2)"}
+    assert found.files["dan"] == ["x.ipynb"] and found.files["gil"] == BOTH
+    assert found.files["L_1"] == [moodle[26:]]
+
+
 def test_in_a_folder_all_is_somebodys_or_named_and_links_are_not_followed(read, tmp_path):
     folder, notebooks = tmp_path / "class", ["bob.ipynb", f"cy/{NOTEBOOK}", f"{NOTEBOOK}"]
-    others = ["jim.ipynb.txt", "kay.IPYNB", "notes.pdf", HELPERS]
+    others = [
+        "jim.ipynb.txt",
+        "kay.IPYNB",
+        "notes.pdf",
+        HELPERS,
+        "a_2_1_b.xlsx",
+        "a_vae_helpers.py",
+    ]
     put(folder, *notebooks, *others, "grades/rows/bob.json", "grades/index.html")
     (folder / "nobody").mkdir()
     for place in (folder, folder / "cy"):
