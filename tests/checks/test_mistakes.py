@@ -12,7 +12,6 @@ import sys
 import traceback
 import types
 from functools import cache
-from unittest import mock
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -83,11 +82,10 @@ class Classroom:
         Returns the error of each cell that fails.
         """
         ids, errors = list(self.cells), {}
-        with (
-            mock.patch.dict(sys.modules, self.helpers),
-            mock.patch.object(vae_digits, "load_digits", lambda: self.digits),
-            contextlib.redirect_stdout(io.StringIO()),
-        ):
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()):
+            patch.setattr(vae_digits, "load_digits", lambda: self.digits)
+            for name, module in self.helpers.items():  # PyTorch's own late imports must stay
+                patch.setitem(sys.modules, name, module)
             for id in ids[after and ids.index(after) + 1 : until and ids.index(until) + 1]:
                 if is_check(id) and checks is not None and id not in checks:
                     continue
