@@ -189,11 +189,11 @@ class Layers(NamedTuple):
 def layers_of(parameters, name, tensors=None):
     """The layers made of the parameters, or of tensors (their gradients) in place of them."""
     n_in, n_out = SIZES[name]
-    n, expected = sum(p.numel() for p in parameters), (n_in + 1) * Dh + (Dh + 1) * n_out
+    count, expected = sum(p.numel() for p in parameters), (n_in + 1) * Dh + (Dh + 1) * n_out
     require(
-        n == expected,
-        f"{name}: got {n:,} parameters, expected {expected:,} for {n_in}, {Dh} and {n_out} units. "
-        "Is there another layer, another width, or is a bias left out?",
+        count == expected,
+        f"{name}: got {count:,} parameters, expected {expected:,} for {n_in}, {Dh} and {n_out} "
+        "units. Is there another layer, another width, or is a bias left out?",
     )
     parts = {"hidden weights": [], "hidden bias": [], "last weights": [], "last bias": []}
     columns = {"hidden weights": n_in, "last weights": Dh}  # nn.Linear's; by hand they may be rows
@@ -201,7 +201,8 @@ def layers_of(parameters, name, tensors=None):
         if n := columns.get(kind):
             t = t.movedim(p.shape.index(n), -1)
         parts[kind].append(t.reshape(-1, n) if n else t.flatten())
-    two = f"{name}: its parameters do not make two layers with biases."
+    wanted = "expected a matrix of weights and a vector of biases for each"
+    two = f"{name}: its parameters do not make two layers, {wanted}."
     require(all(parts.values()), two)
     layers = Layers(*map(torch.cat, parts.values()))
     require([*map(len, layers)] == [Dh, Dh, n_out, n_out], two)
