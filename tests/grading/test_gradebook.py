@@ -62,7 +62,6 @@ FORGED = [  # before which check something is replaced, how it is named, and wha
     ("samplers", "Checks.elbo", "type(checks), 'elbo', lambda *_: print('ok')"),
     ("samplers", "torch.equal", "torch, 'equal', torch.no_grad()(lambda *_: True)"),
     ("samplers", "builtins.print", "builtins, 'print', lambda *_: 0"),
-    ("log-prior", "Checks.elbo", "type(checks), 'elbo', print"),
     ("log-prior", "torch.equal", "torch, 'equal', torch.is_tensor"),
     ("log-prior", "Tensor.all", "torch.Tensor, 'all', torch.Tensor.any"),
     ("decoder", "Checks.elbo", "inspect.unwrap(type(checks).elbo), '__code__', replace.__code__"),

@@ -155,9 +155,7 @@ def test_arguments_may_be_students_folders(names, students, read, tmp_path):
 
 def test_what_cannot_be_read_is_its_students_problem(read, tmp_path, monkeypatch):
     def refusing(call):  # root may read all files
-        return lambda path, *more: call(
-            path if "locked" not in Path(path).name else Path("/-"), *more
-        )
+        return lambda path, *more: call(Path("/-") if "locked" in Path(path).name else path, *more)
 
     moodle = "L_1_assignsubmission_file_" + 240 * "x" + ".ipynb"
     put_zip(tmp_path / "class.zip", "ada/x.ipynb", "bob/x.ipynb", moodle, f"cy/{256 * 'x'}.ipynb")

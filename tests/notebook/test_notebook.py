@@ -193,9 +193,6 @@ decoder.register_forward_hook(note)
     assert verdicts == "True True\n"
 
 
-EVIDENCE = ["training-curve", "log-weights", "evidence-by-epoch", "who-overfits"]
-
-
 @pytest.fixture(scope="module")
 def few_digits(executed):
     """The kernel, ready to train 3 epochs on a few digits, with a coarse grid of codes."""
@@ -217,7 +214,8 @@ def heldout_elbo():
 
 def last_part(kernel):
     """The table of the last part, and the epochs that it and its figure show."""
-    table = text_of([kernel.run(id) for id in EVIDENCE][2])
+    cells = ["training-curve", "log-weights", "evidence-by-epoch", "who-overfits"]
+    table = text_of([kernel.run(id) for id in cells][2])
     epochs = [line.split()[0] for line in table.splitlines() if line[:1] == " "]
     lines = "for line in [*left.lines, *right.lines]:\n    print(*line.get_xdata())"
     training = epochs[: len(epochs) // 2]
