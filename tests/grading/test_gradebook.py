@@ -62,7 +62,6 @@ FORGED = [  # before which check something is replaced, how it is named, and wha
     ("samplers", "Checks.elbo", "type(checks), 'elbo', lambda *_: print('ok')"),
     ("samplers", "torch.equal", "torch, 'equal', torch.no_grad()(lambda *_: True)"),
     ("samplers", "builtins.print", "builtins, 'print', lambda *_: 0"),
-    ("log-prior", "Checks.elbo", "type(checks), 'elbo', print"),
     ("log-prior", "torch.equal", "torch, 'equal', torch.is_tensor"),
     ("log-prior", "Tensor.all", "torch.Tensor, 'all', torch.Tensor.any"),
     ("decoder", "Checks.elbo", "inspect.unwrap(type(checks).elbo), '__code__', replace.__code__"),
@@ -187,18 +186,13 @@ def test_the_sandbox_has_the_students_files_the_checks_and_the_digits_and_nothin
     assert sorted(stopped) == sorted(ATTEMPTS) and "try-sees: " not in said, said
 
 
-def test_without_helpers_their_checks_give_no_points_and_a_cell_that_ends_it_is_named(a_class):
-    row = a_class[2]["'=ian <b>"]
-    assert points(row) == {"check-log-prior": 4} and row["remarks"] == "'-1: it ended the kernel"
-    said = remarks(a_class[0], "%3Dian %3Cb%3E")
-    assert (
-        "check-bernoulli, check-gaussian, check-samplers: no vae_helpers.py was handed in" in said
-    )
-    assert "check-lattice: not run, since the kernel ended in -1" in said
-
-
 def test_what_cannot_be_run_has_a_row_that_says_why_or_a_line(a_class):
     folder, printed, rows = a_class
+    row = rows["'=ian <b>"]
+    assert points(row) == {"check-log-prior": 4} and row["remarks"] == "'-1: it ended the kernel"
+    said = remarks(folder, "%3Dian %3Cb%3E")
+    assert "check-gaussian, check-samplers: no vae_helpers.py was handed in" in said
+    assert "check-lattice: not run, since the kernel ended in -1" in said
     assert "no notebooks are there: hand in one, vae_assign" in rows["nobody"]["remarks"]
     assert "broken.ipynb cannot be read as a notebook" in rows["broken"]["remarks"]
     assert rows["nobody"]["score"] == rows["broken"]["score"] == "0"
@@ -274,7 +268,6 @@ def test_parts_share_a_folder_and_only_what_changed_is_graded_again(grade, tmp_p
     *((["--part", part], "5", f"--part {part} must be K/N") for part in ("0/2", "3/2", "1", "1/0")),
     (["-n", "0"], "5", "-n 0 must be 1 or more"),
     (["nowhere"], "5", "nowhere is not there"),
-    (["-n", "1"], "five", "VAE_EPOCHS must be 1 or more, not 'five'"),
     (["-n", "1"], "0", "VAE_EPOCHS must be 1 or more, not '0'"),
 ])  # fmt: skip
 def test_a_wrong_option_is_said(options, epochs, message, grade, monkeypatch):
