@@ -22,6 +22,7 @@ from instructor.grading.limits import GB, MB
 from instructor.grading.sandbox import PROVISIONER, why_no_sandbox
 
 TRUST = Path(__file__).with_name("trust.py").read_text()
+DIED = "the kernel died in this cell"
 TIMEOUT = {"ename": "out of time", "evalue": "", "traceback": []}
 
 logging.getLogger("traitlets").setLevel(logging.CRITICAL)  # the rows say what went wrong
@@ -92,9 +93,7 @@ class Session(NotebookClient):
         try:
             self.execute_cell(cell, self.nb.cells.index(cell))
         except DeadKernelError:
-            started_here = cell.execution_count is not None or not self.cell_before
-            reason = self.why_stopped or "the kernel died in this cell"
-            raise KernelEnded(cell.id if started_here else self.cell_before, reason) from None
+            raise KernelEnded(cell.id, self.why_stopped or DIED) from None
         finally:
             self.cell_before = cell.id
             if cell.id != TRAINING:
@@ -136,6 +135,7 @@ class Session(NotebookClient):
             self.ask("None")
         except RuntimeError:
             self.stop(f"{cell.id} could not be interrupted")
+            raise KernelEnded(cell.id, self.why_stopped) from None
 
     def restore_settings(self):
         """Set again what the grading was told of digits and epochs: the student's may differ."""
@@ -157,11 +157,17 @@ class Session(NotebookClient):
     def ask(self, expression, seconds=None):
         """The value in the kernel's namespace of an expression that gives a string or None.
 
-        Raises: RuntimeError if the kernel does not answer, or not with such a value.
+        Raises: RuntimeError if the kernel does not answer, or not with such a value; KernelEnded if
+        it has ended since the cell before.
         """
         self.timeout = seconds or self.limits.grace
         request = self.kc.execute("", silent=True, user_expressions={"answer": expression})
-        reply = self.wait_for_reply(request) or {"content": {}}
+        try:
+            reply = self.wait_for_reply(request) or {"content": {}}
+        except DeadKernelError as dead:
+            if not self.cell_before:
+                raise RuntimeError(str(dead)) from None
+            raise KernelEnded(self.cell_before, self.why_stopped or DIED) from None
         answer = reply["content"].get("user_expressions", {}).get("answer", {})
         if answer.get("status") != "ok":
             raise RuntimeError(
