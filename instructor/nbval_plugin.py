@@ -40,7 +40,10 @@ class WatchedKernel(RunningKernel):
         with pytest.MonkeyPatch.context() as patch:
             paths = [self.folder.name, str(ROOT), os.environ.get("PYTHONPATH")]
             patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-            super().__init__(kernel_name, self.folder.name, startup_timeout)
+            try:
+                super().__init__(kernel_name, self.folder.name, startup_timeout)
+            except RuntimeError:  # died at once: another kernel that started took one of its ports
+                super().__init__(kernel_name, self.folder.name, startup_timeout)
 
     def get_message(self, stream, timeout=None):
         if time.monotonic() > self.deadline:  # it goes on printing after it was interrupted
