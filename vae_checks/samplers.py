@@ -36,13 +36,14 @@ def is_standard_normal(numbers):
     """
     bound, n = 6 / math.sqrt(len(numbers) // 2), torch.tensor(numbers.numel() // 2)
     large = math.sqrt(2) * torch.erfinv(1 - 20 / n)
-    return not has_repeated(numbers) and all(
+    has_moments = all(
         is_noise(half)
         and ((half**2).mean(dim=0) - 1).abs().max() < math.sqrt(2) * bound
         and ((half**4).mean(dim=0) - 3).abs().max() < math.sqrt(96) * bound
         and half.abs().max() > large
         for half in numbers.chunk(2)
     )
+    return has_moments and not has_repeated(numbers)
 
 
 def has_repeated(numbers):
