@@ -23,7 +23,10 @@ def statements(source):
     python = python_of(source)
     if source.lstrip().startswith("%%") or python == "...":
         return [source]
-    return [ast.unparse(statement) for statement in ast.parse(python).body]
+    try:
+        return [ast.unparse(statement) for statement in ast.parse(python).body]
+    except RecursionError:
+        return [source]
 
 
 def defined_names(source):
