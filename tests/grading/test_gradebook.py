@@ -48,7 +48,7 @@ FORGE = """
 import builtins, inspect, io, sys, unittest.mock, vae_checks.checking as c
 main, shell, replaced = sys.modules["__main__"], get_ipython(), []
 def replace(owner, name, value):
-    replaced.append((owner, name, getattr(owner, name), name in [*vars(owner), "__code__"]))
+    replaced.append((owner, name, getattr(owner, name), name in vars(owner) or "__" in name))
     setattr(owner, name, value)
 def undo():
     while replaced:
@@ -65,6 +65,7 @@ FORGED = [  # before which check something is replaced, how it is named, and wha
     ("log-prior", "Tensor.all", "torch.Tensor, 'all', torch.Tensor.any"),
     ("decoder", "Checks.elbo", "inspect.unwrap(type(checks).elbo), '__code__', replace.__code__"),
     ("decoder", "checking.Dh", "c, 'Dh', 1"),
+    ("log-likelihood", "checking.students_part", "c.students_part, '__defaults__', (1,)"),
     ("log-likelihood", "Module.__call__", "nn.Module, '__call__', lambda *_: 0"),
     ("log-likelihood", "Shell.showtraceback", "shell, 'showtraceback', lambda *_, **__: 0"),
     ("joint", "torch.all", "torch, 'all', eval(compile('lambda *_: 1', torch.__file__, 'eval'))"),

@@ -1,6 +1,4 @@
-"""Code that takes too much or does not end: the cell is stopped and named, with or without a
-sandbox. What the sandbox hides and what is no forgery is shown by the class in test_gradebook.py.
-"""
+"""A cell that takes too much or does not end is stopped and named, with or without a sandbox."""
 
 import os
 import re
