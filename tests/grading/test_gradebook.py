@@ -140,7 +140,8 @@ def a_class(tmp_path_factory):
                 insert(forged, "run-settings", source, f"try-{name}")
         names = ["conftest", "torch", "vae_checks", "sitecustomize"]  # which are never imported
         files = {
-            "ada [late]/vae_helpers.py": HELPERS,
+            "ada [late]/src/vae_helpers.py": f"{HELPERS}\nimport own_constants\n",
+            "ada [late]/src/own_constants.py": "",
             "ada [late]/data/own.txt": "own",
             "eve/vae_helpers.py": changed(HELPERS, "- log_std - 0.5", "- 0.5"),
             "eve/own.txt": "own",
