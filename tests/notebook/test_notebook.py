@@ -4,6 +4,7 @@ It is executed once, on the embedded digits; the tests look at that kernel one a
 the last ones change what is in it.
 """
 
+import ast
 import base64
 import io
 import json
@@ -65,15 +66,6 @@ def test_every_cell_of_the_original_is_there_in_its_order(notebook):
     added = [id for id in ids if re.fullmatch(r"[a-z]+(-[a-z]+)*", id)]
     assert [id for id in ids if id not in added] == ORIGINAL_CELLS
     assert len(set(ids)) == len(ids)
-
-
-def test_what_students_read_is_short(notebook):
-    cells = code_cells(notebook)
-    last = cells.index(cell_of(notebook, LAST_GRADED)) + 1
-    for part, limit in ((cells[:last], 310), (cells[last:], 180)):
-        assert sum(bool(line) for cell in part for line in cell.source.splitlines()) <= limit
-    for name, limit in (("vae_helpers.py", 140), ("vae_digits.py", 110)):
-        assert len((ROOT / name).read_text().splitlines()) <= limit
 
 
 def test_no_probability_comes_from_a_library(notebook):
@@ -193,19 +185,50 @@ decoder.register_forward_hook(note)
     assert verdicts == "True True\n"
 
 
+def test_the_try_before_training_learns_one_batch_and_leaves_no_trace(executed):
+    (snippet,) = re.findall("(?s)```python\n(.*?)```", executed.cell("before-training").source)
+    executed.run(DECODER), executed.run("encoder"), executed.run("report")
+    executed.evaluate("heldout_mnist = heldout_mnist[:200]")
+    start = executed.evaluate("before = parameters()\n" + snippet)
+    first, *_, last = (pair[0] for pair in ast.literal_eval(start))
+    assert -570 < first < -530 and last > -210
+    left = executed.evaluate("""
+for old, new in zip(before, parameters()):
+    print(*(torch.equal(old[name], new[name]) for name in old))
+print(history, snapshots)
+""")
+    assert left.split() == 8 * ["True"] + ["[]", "{}"]
+
+
+@pytest.mark.parametrize("elbo, error, says", [
+    ("torch.tensor(-150.0)", "TypeError", "got a Tensor; is .item() left out?"),
+    ("(-150.0, -151.0)", "TypeError", "got a tuple"),
+    ("math.nan", "ValueError", "got nan"),
+])  # fmt: skip
+def test_report_takes_one_finite_number(elbo, error, says, executed):
+    n_epochs = executed.evaluate("print(len(history))")
+    with pytest.raises(CellExecutionError) as caught:
+        executed.evaluate(f"report({elbo})")
+    assert (caught.value.ename, says in caught.value.evalue) == (error, True)
+    assert executed.evaluate("print(len(history))") == n_epochs
+
+
 @pytest.fixture(scope="module")
 def few_digits(executed):
     """The kernel, ready to train 3 epochs on a few digits, with a coarse grid of codes."""
-    executed.run(DECODER), executed.run("encoder"), executed.run("log-evidence")
+    for id in (DECODER, "encoder", "log-evidence", "evidence-and-elbo"):
+        executed.run(id)
     executed.evaluate("""
-BFLOAT16, N_EPOCHS, history, snapshots, interrupted_after = False, 3, [], {}, None
+BFLOAT16, N_EPOCHS, interrupted_after = False, 3, None
+history.clear()
+snapshots.clear()
 binarized_mnist, heldout_mnist = binarized_mnist[:400], heldout_mnist[:200]
 batches = Batches(binarized_mnist, BS)
 heldout_elbo_of_the_notebook, fine_log_evidence = heldout_elbo, log_evidence
 def log_evidence(x, step):
     return fine_log_evidence(x, step=0.5)
 def heldout_elbo():
-    if len(history) + len(reported) == interrupted_after:
+    if len(history) == interrupted_after:
         raise KeyboardInterrupt
     return heldout_elbo_of_the_notebook()
 """)
@@ -214,8 +237,9 @@ def heldout_elbo():
 
 def last_part(kernel):
     """The table of the last part, and the epochs that it and its figure show."""
-    cells = ["training-curve", "log-weights", "evidence-by-epoch", "who-overfits"]
-    table = text_of([kernel.run(id) for id in cells][2])
+    kernel.run("training-curve")
+    table = text_of(kernel.run("evidence-by-epoch"))
+    kernel.run("who-overfits")
     epochs = [line.split()[0] for line in table.splitlines() if line[:1] == " "]
     lines = "for line in [*left.lines, *right.lines]:\n    print(*line.get_xdata())"
     training = epochs[: len(epochs) // 2]
@@ -233,17 +257,15 @@ def test_training_goes_on_and_the_epochs_of_all_training_are_counted(few_digits)
         table, shown = last_part(kernel)
         assert shown == epochs.split() and f"after epoch {shown[-1]}: " in said
     assert kernel.evaluate("print(history[3] > history[2])") == "True\n"  # and not from the start
-    # A trial beside the training changes nothing. Each snapshot has the ELBO of its epoch.
-    elbos = kernel.evaluate("""
+    # Each snapshot has the ELBO of its epoch.
+    differences = kernel.evaluate("""
 trained = parameters()
-train(encoder, decoder, [binarized_mnist[:20]], n_epochs=12)
 for epoch in (1, 2, 5, 10):
     set_parameters(snapshots[epoch])
     print(heldout_elbo() - history[epoch - 1][1])
 set_parameters(trained)
 """)
-    assert last_part(kernel)[0] == table
-    assert [float(elbo) for elbo in elbos.split()[-4:]] == pytest.approx([0] * 4, abs=1)
+    assert [float(d) for d in differences.split()] == pytest.approx([0] * 4, abs=1)
 
 
 def test_what_was_saved_is_loaded_with_its_epochs(few_digits):
@@ -262,8 +284,7 @@ for network in (encoder, decoder):
 @pytest.mark.parametrize("change, cell, says", [
     ("digits = digits._replace(name='MNIST')", TRAINING, "holds a training on embedded digits"),
     ("PARAMETERS_FILE.unlink()", TRAINING, "vae_embedded_digits.pt is missing: train with LOAD_"),
-    ("os.environ['VAE_EPOCHS'] = '0'", "run-settings", "a whole number, 1 or more, not '0'"),
-    ("os.environ['VAE_EPOCHS'] = 'ten'", "run-settings", "a whole number, 1 or more, not 'ten'"),
+    ("os.environ['VAE_EPOCHS'] = 'ten'", "run-settings", "'ten'"),
 ])  # fmt: skip
 def test_what_cannot_be_done_is_said_in_one_line(change, cell, says, few_digits):
     few_digits.evaluate(f"LOAD_PARAMETERS = True\n{change}")
