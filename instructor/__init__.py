@@ -1,1 +1,1 @@
-"""The instructor's tools: python -m instructor execute | handout | grade | compare."""
+"""The instructor's tools: python -m instructor check | execute | handout | grade | compare."""

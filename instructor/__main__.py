@@ -1,8 +1,14 @@
-"""The commands: python -m instructor execute | handout | grade | compare."""
+"""The commands: python -m instructor check | execute | handout | grade | compare."""
 
 import argparse
 import sys
 from pathlib import Path
+
+
+def check(arguments):
+    from instructor.check import require_consistent
+
+    print(require_consistent())
 
 
 def execute(arguments):
@@ -14,8 +20,8 @@ def execute(arguments):
 def handout(arguments):
     from instructor.handout import make_handout
 
-    make_handout(arguments.folder)
-    print(f"{arguments.folder} is written.")
+    make_handout(arguments.target)
+    print(f"{arguments.target} is written.")
 
 
 def compare(arguments):
@@ -36,7 +42,7 @@ def grade(arguments):
 
 def parser():
     parser = argparse.ArgumentParser(
-        prog="python -m instructor", description="Execute, hand out, grade and compare notebooks."
+        prog="python -m instructor", description="Check, execute, hand out, grade and compare notebooks."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -45,12 +51,19 @@ def parser():
         added.set_defaults(run=run)
         return added.add_argument
 
+    command(
+        check,
+        "Check that the assignment agrees with itself.",
+        "Nothing is run: ids, points, blanks, pictures and stored outputs are compared. Prints what "
+        "the assignment consists of, or a line for each place that does not fit.",
+    )
+
     add = command(
         execute,
         "Execute a notebook.",
-        "Without RESULT the notebook itself gets the new outputs, of 100 epochs on MNIST. With "
-        "RESULT (.ipynb or .html) VAE_DATASET and VAE_EPOCHS may change the run. A file is written "
-        "only if every cell ran.",
+        "Without RESULT the notebook itself gets the new outputs, of 100 epochs on MNIST. "
+        "VAE_DATASET and VAE_EPOCHS change the run. RESULT may end in .ipynb or .html. A file is "
+        "written only if every cell ran.",
     )
     add(
         "notebook", nargs="?", type=Path, metavar="NOTEBOOK", help="by default vae_assignment.ipynb"
@@ -58,7 +71,7 @@ def parser():
     add("result", nargs="?", type=Path, metavar="RESULT")
 
     add = command(handout, "Write the students' folder: the assignment with blanks.")
-    add("folder", type=Path, metavar="FOLDER", help="must not exist")
+    add("target", type=Path, metavar="FOLDER", help="must not exist; FOLDER.zip makes a .zip")
 
     add = command(
         grade,

@@ -1,123 +1,83 @@
-"""Write the students' folder: the assignment with blanks, and all that it needs.
+"""Write the students' folder, or a .zip of it: the assignment with blanks, and all that it needs.
 
-What stands between ### BEGIN SOLUTION and ### END SOLUTION in the notebook and in vae_helpers.py is
-replaced by a line that says, when it is run, what is not written yet and where its text stands; so
-is a whole text cell that is a solution in nbgrader's metadata. The cells that students are not to
-change cannot be edited or deleted in Jupyter. The folder must not exist.
+A solution between ### BEGIN SOLUTION and ### END SOLUTION in the notebook or in vae_helpers.py is
+replaced by a line that says, when it is run, what is not written yet and which text asks for it; a
+text cell that is a solution in nbgrader's metadata becomes a blank answer. The cells that students
+are not to change cannot be edited or deleted in Jupyter.
 """
 
 import re
 import shutil
-import symtable
+import tempfile
 from pathlib import Path
-from textwrap import indent
 
 import nbformat
 from ipykernel.ipkernel import IPythonKernel
 
-from instructor.files import ROOT
+from instructor.assignment import HANDED_OUT, HELPERS, NOTEBOOK, files_of, has_tag, is_to_write
+from instructor.blanks import blanked, with_texts
+from instructor.check import require_consistent, table_of_points, title_of
+from instructor.files import ROOT, read_notebook
 
-NOTEBOOK, HELPERS = "vae_assignment.ipynb", "vae_helpers.py"
-COPIED = [
-    "requirements.txt",
-    "vae_digits.py",
-    *(path.relative_to(ROOT) for path in sorted(ROOT.glob("vae_checks/*.py"))),
-    "vae_explorer/__init__.py",
-    "vae_explorer/template.html",
-    *(path.relative_to(ROOT) for path in sorted(ROOT.glob("data/*.gz"))),
-    *(path.relative_to(ROOT) for path in sorted(ROOT.glob("tests/helpers/*.py"))),
-]
 FOR_STUDENTS = Path(__file__).with_name("for_students")  # README.md and pytest.ini
-
-BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
-MARK = re.compile(r"(?mi)^.*\b(?:BEGIN|END)\W+SOLUTION.*$")  # misspelled ones, too
-REGION = re.compile(rf"(?ms)^( *){BEGIN}\n(.*?)^ *{END}$")
-HEADING = re.compile(r"(?m)^#+ (.*)")
-ITEM = re.compile(r"(?ms)^(\d+)\. (.*?)(?=^\S|\Z)")  # of a list in a text
-POINTS = re.compile(r"(?m)^\| part \|.*\n(?:\|.*\n)+")
 ANSWER = "*Write your answer here.*"
+# The rest of requirements.txt is for instructors and graders alone.
+INSTRUCTORS_REQUIREMENTS = re.compile(r"(?ms)^# Instructors and graders.*")
 
 
-def blanked(source, where, texts):
-    """The source with a blank for each solution.
+def make_handout(target):
+    """Write the hand-out into a new folder or, if its name ends in .zip, into a new .zip.
 
-    where: names the source in an error; texts: those that may ask for the solution, in order.
-    Raises: ValueError for marks that are not in pairs.
+    Raises: ValueError for an assignment that does not agree with itself, FileExistsError for a
+    target that is there.
     """
-    marks = [mark.strip() for mark in MARK.findall(source)]
-    if marks != [BEGIN, END] * (len(marks) // 2):
-        raise ValueError(f"{where}: each {BEGIN} needs its {END}, both alone on their lines.")
-
-    def blank(region):
-        margin, solution = region.groups()
-        above = source[: region.start()]
-        names = re.findall(r"(?m)^def (\w+)", above)[-1:] if margin else assigned(solution)
-        names, place, step = task(names, texts)
-        listed = ", ".join(names)
-        message = f"{listed} {'is' if len(names) == 1 else 'are'} not written yet: see {place}."
-        label = f"# Step {step}: {listed}\n" if step and not margin else ""
-        return indent(f'{label}raise NotImplementedError("{message}")', margin)
-
-    return REGION.sub(blank, source)
+    if target.exists():
+        raise FileExistsError(f"{target} exists already: remove it, or give another name.")
+    require_consistent()
+    if target.suffix == ".zip":
+        with tempfile.TemporaryDirectory() as scratch:
+            write_folder(Path(scratch, "handout"))
+            shutil.make_archive(target.with_suffix(""), "zip", Path(scratch, "handout"))
+    else:
+        write_folder(target)
 
 
-def assigned(source):
-    """The names that a cell assigns at its top level, in order."""
-    symbols = symtable.symtable(source, "cell", "exec").get_symbols()
-    return [symbol.get_name() for symbol in symbols if symbol.is_assigned()]
+def write_folder(folder):
+    notebook = read_notebook(ROOT / NOTEBOOK)
+    texts = [text for _, text in with_texts(notebook)]
+    first_text = notebook.cells[0].source
+    folder.mkdir(parents=True)
+    for path in files_of(HANDED_OUT):
+        copy = folder / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    shutil.copyfile(FOR_STUDENTS / "pytest.ini", folder / "pytest.ini")
+
+    readme = (FOR_STUDENTS / "README.md").read_text("utf-8")
+    readme = readme.replace("{title}", title_of(first_text))
+    readme = readme.replace("{points}", table_of_points(first_text))
+    (folder / "README.md").write_text(readme, "utf-8")
+
+    requirements = (ROOT / "requirements.txt").read_text("utf-8")
+    requirements = INSTRUCTORS_REQUIREMENTS.sub("", requirements).strip() + "\n"
+    (folder / "requirements.txt").write_text(requirements, "utf-8")
+
+    helpers = blanked((ROOT / HELPERS).read_text("utf-8"), texts)
+    (folder / HELPERS).write_text(helpers, "utf-8")
+    put_blanks(notebook)
+    nbformat.write(notebook, folder / NOTEBOOK)
 
 
-def task(names, texts):
-    """Those of the names that a text asks for, the place where it does, and the item's number."""
-    for text in texts:
-        heading, items = HEADING.search(text)[1], ITEM.findall(text)
-        for number, item in items:
-            if asked_for := [name for name in names if re.search(rf"`{name}\b", item)]:
-                return asked_for, f"'{heading}', {number}", number
-    if items:  # no name that the text gives: it draws what the steps before have computed
-        return ["the plot"], f"'{heading}', {number}", number
-    return names, f"'{heading}'", None
-
-
-def notebook_with_blanks(notebook):
+def put_blanks(notebook):
     """Put blanks for the solutions, and leave the outputs out, in place."""
-    text = None
-    for cell in notebook.cells:
-        role = cell.metadata.get("nbgrader", {})
+    for cell, text in with_texts(notebook):
         if cell.cell_type == "code":
+            cell.source = blanked(cell.source, [text], has_tag(cell, "picture"))
             cell.outputs, cell.execution_count = [], None
-            blank = blanked(cell.source, f"{NOTEBOOK}, cell {cell.id}", [text])
-            if (blank != cell.source) != role.get("solution", False):
-                raise ValueError(f"{NOTEBOOK}, cell {cell.id}: its marks and metadata disagree.")
-            cell.source = blank
-        elif role.get("solution"):
+        elif is_to_write(cell):
             cell.source = ANSWER
-        elif HEADING.search(cell.source):
-            text = cell.source
-        if role.get("locked"):
+        if cell.metadata.get("nbgrader", {}).get("locked"):
             cell.metadata |= {"editable": False, "deletable": False}
-
-
-def make_handout(folder, root=ROOT):
-    """Write the hand-out of the project in root into a new folder.
-
-    Raises: ValueError for marks that do not fit, FileExistsError for a folder that is there.
-    """
-    if folder.exists():
-        raise FileExistsError(f"{folder} exists already: remove it, or name another folder.")
-    notebook = nbformat.read(root / NOTEBOOK, as_version=4)
-    texts = [cell.source for cell in notebook.cells if ITEM.search(cell.source)]
-    points = POINTS.search(notebook.cells[0].source)[0].strip()
-    notebook_with_blanks(notebook)
     # JupyterLab writes this as soon as the notebook is opened: where it differs (it names this
     # Python's version), the notebook is marked as modified.
     notebook.metadata.language_info = IPythonKernel.language_info
-    helpers = blanked((root / HELPERS).read_text(), HELPERS, texts)
-    shutil.copytree(FOR_STUDENTS, folder)
-    readme = (FOR_STUDENTS / "README.md").read_text()
-    (folder / "README.md").write_text(readme.replace("{points}", points))
-    (folder / HELPERS).write_text(helpers)
-    nbformat.write(notebook, folder / NOTEBOOK)
-    for name in COPIED:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(root / name, folder / name)
