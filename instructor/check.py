@@ -12,8 +12,9 @@ from instructor.files import ROOT, read_notebook
 from vae_checks import Checks
 
 CALL = re.compile(r"checks\.(\w+)\(\)")
-TABLE = re.compile(r"(?m)^\| part \|.*\n(?:\|.*\n?)+")
+TABLE = re.compile(r"(?m)(?:^\|.*\n?)+")
 POINTS = re.compile(r"`(\w+)` (\d+)")
+TOTAL = re.compile(r"\| *(\d+) *\|")
 ATTACHMENT = re.compile(r"\(attachment:([^)]+)\)")
 
 
@@ -76,7 +77,9 @@ def title_of(first_text):
 
 
 def table_of_points(first_text):
-    return TABLE.search(first_text)[0].strip()
+    """The table that lists checks and their points; empty if there is none."""
+    tables = [table.strip() for table in TABLE.findall(first_text)]
+    return next((table for table in tables if POINTS.search(table)), "")
 
 
 def problems_of_first_cell(notebook):
@@ -84,10 +87,10 @@ def problems_of_first_cell(notebook):
     text = notebook.cells[0].source
     if not re.search(r"(?m)^# ", text):
         yield "the first cell has no title, a line that begins with #"
-    if not TABLE.search(text):
-        yield "the first cell has no table of points, which begins with | part |"
-        return
     table = table_of_points(text)
+    if not table:
+        yield "the first cell has no table with the points of checks, such as `elbo` 10"
+        return
     listed = {name: int(points) for name, points in POINTS.findall(table)}
     given = {}
     for cell in notebook.cells:
@@ -99,10 +102,10 @@ def problems_of_first_cell(notebook):
             metadata = f"{given[name]} in the check's metadata" if name in given else "no such check"
             in_table = listed.get(name, "no points")
             yield f"{name}: {in_table} in the table of the first cell, {metadata}"
-    total = re.search(r"(?m)^\| \*all\* \|[^|]*\| *(\d+)", table)
+    total = TOTAL.search(table.splitlines()[-1])
     if not total or int(total[1]) != sum(listed.values()):
-        number = total[1] if total else "no number"
-        yield f"the table of the first cell adds up to {sum(listed.values())}, but says {number}"
+        number = total[1] if total else "to a total in its last row"
+        yield f"the points in the table of the first cell add up to {sum(listed.values())}, not {number}"
 
 
 # Each cell ---------------------------------------------------------------------------------------
