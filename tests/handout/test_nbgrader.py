@@ -23,6 +23,8 @@ c = get_config()
 c.CourseDirectory.course_id = "course"
 c.Autograde.exclude_overwriting = {"vae": ["vae_helpers.py"]}
 """
+
+
 def nbgrader(folder, *arguments):
     """Run nbgrader, which starts alembic, which lies beside this Python, by its name."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
