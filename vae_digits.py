@@ -73,8 +73,8 @@ def load_digits(root="data", dataset=None):
         "auto": MNIST or, where it cannot be downloaded, the embedded digits; a printed line says
         so and why.
         A folder: the digits in its four files, which have MNIST's names and form, unpacked or .gz.
-        They are named after the folder. It is only read.
-    Raises: ValueError for another dataset, or where a file is wrong or missing, which it names;
+        They are named after the folder, which is only read.
+    Raises: ValueError for another dataset, or for a wrong or missing file, which it names;
     RuntimeError where MNIST cannot be downloaded.
     """
     if dataset is None:
@@ -89,9 +89,10 @@ def load_digits(root="data", dataset=None):
             f"folder, not {os.fspath(dataset)!r} (the working directory is {os.getcwd()})"
         )
     folder = Path(os.path.abspath(dataset))
-    # The names of the known data sets stand for their files, and for what a training on them gives.
-    is_known = folder.name.casefold().replace("_", " ") in map(str.casefold, MD5S)
-    return _read_digits(f"{folder.name} (own files)" if is_known else folder.name, folder)
+    name = folder.name
+    if name.casefold().replace("_", " ") in [known.casefold() for known in MD5S]:
+        name += " (own files)"  # the checks expect certain results of the known data sets
+    return _read_digits(name, folder)
 
 
 def _mnist(root, or_embedded):
@@ -142,7 +143,8 @@ def _read_digits(name, folder):
             raise ValueError(
                 f"{folder / file_name} is missing, and so is {file_name}.gz: put either there"
             )
-    contents = [_content(file, md5) for file, md5 in zip(files, MD5S.get(name, 4 * [None]))]
+    md5s = MD5S.get(name, 4 * [None])  # own files may be any
+    contents = [_content(file, md5) for file, md5 in zip(files, md5s)]
     tensors = []
     for images, labels in [(0, 1), (2, 3)]:
         tensors.append(_images(files[images], contents[images]))
@@ -158,8 +160,10 @@ def _read_digits(name, folder):
 
 def _find(folder, name):
     """The file of this name in the folder, or else the one packed as .gz, or else None."""
-    candidates = [folder / name, folder / f"{name}.gz"]
-    return next((file for file in candidates if file.exists()), None)
+    for file in (folder / name, folder / f"{name}.gz"):
+        if file.exists():
+            return file
+    return None
 
 
 def _content(file, md5=None):

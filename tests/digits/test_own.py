@@ -1,6 +1,7 @@
 """Digits of one's own: four files in a folder that VAE_DATASET names."""
 
 import gzip
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 import vae_digits
 from idx_files import contents, holds, idx, random_digits, write_files
+from project import ROOT
 from vae_digits import FILES, load_digits
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = FILES
@@ -32,6 +34,14 @@ def folder(tmp_path):
 def test_packed_or_unpacked_files_are_read(packed, tmp_path):
     write_files(tmp_path / "ours", random_digits(), packed)
     assert holds(load_digits(dataset=tmp_path / "ours"), random_digits())
+
+
+def test_the_readme_shows_how_to_write_a_file():
+    example = re.search("(?s)```python\n(.*?)```", (ROOT / "data" / "README.md").read_text("utf-8"))
+    namespace = {}
+    exec(example[1], namespace)
+    for array in random_digits():
+        assert namespace["idx"](array) == idx(array)
 
 
 def test_they_have_the_types_of_mnist(folder):
