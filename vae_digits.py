@@ -79,10 +79,16 @@ def load_digits(root="data", dataset=None):
     """
     if dataset is None:
         dataset = os.environ.get("VAE_DATASET", "auto")
+    if dataset == "mnist":
+        return _mnist(root)
     if dataset == "embedded":
-        return _read_digits("embedded digits", HERE / "data")
-    if dataset in ("auto", "mnist"):
-        return _mnist(root, or_embedded=dataset == "auto")
+        return _embedded_digits()
+    if dataset == "auto":
+        try:
+            return _mnist(root)
+        except RuntimeError as error:
+            print(f"NOT MNIST: these are the drawn digits embedded in this project. {error}")
+            return _embedded_digits()
     if not dataset or not os.path.isdir(dataset):
         raise ValueError(
             "VAE_DATASET, or the argument dataset, must be auto, mnist, embedded or an existing "
@@ -95,8 +101,8 @@ def load_digits(root="data", dataset=None):
     return _read_digits(name, folder)
 
 
-def _mnist(root, or_embedded):
-    """MNIST, downloaded if need be; or_embedded: the embedded digits where that is impossible."""
+def _mnist(root):
+    """MNIST, downloaded if need be; RuntimeError where that is impossible."""
     root = Path(root if os.path.exists(root) else HERE / root).absolute()
     folder = root / "MNIST" / "raw"
     files = [_find(folder, name) for name in FILES]
@@ -107,12 +113,16 @@ def _mnist(root, or_embedded):
         try:
             _download_mnist(folder)
         except (OSError, RuntimeError, HTTPException) as error:
-            reason = f"MNIST is neither in {folder} nor downloaded: {' '.join(str(error).split())}"
-            if not or_embedded:
-                raise RuntimeError(f"{reason}. Put its four .gz files there.") from None
-            print(f"NOT MNIST: these are the drawn digits embedded in this project. {reason}")
-            return _read_digits("embedded digits", HERE / "data")
+            reason = " ".join(str(error).split())
+            raise RuntimeError(
+                f"MNIST is not in {folder}, where you can put its four .gz files, and it cannot be "
+                f"downloaded: {reason}"
+            ) from None
     return _read_digits("MNIST", folder)
+
+
+def _embedded_digits():
+    return _read_digits("embedded digits", HERE / "data")
 
 
 def _download_mnist(folder):

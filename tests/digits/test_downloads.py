@@ -161,7 +161,7 @@ def faulty_mirror(request, mirror):
 
 
 def test_a_faulty_download_is_refused(tmp_path, folder, faulty_mirror):
-    line = f"^MNIST is neither in {folder} nor downloaded: .*{PACKED[2]}.*corrupted.*$"
+    line = f"^MNIST is not in {folder}, .* be downloaded: .*{PACKED[2]}.*corrupted.*$"
     with pytest.raises(RuntimeError, match=line):
         load_digits(tmp_path, "mnist")
 
@@ -243,13 +243,13 @@ def test_that_they_are_used_is_said_in_one_line_with_the_reason(tmp_path, folder
     printed, errors = capfd.readouterr()
     announced, line = printed.splitlines()
     assert announced == f"Downloading MNIST into {folder}"
-    reason = f"MNIST is neither in {folder} nor downloaded: .*({no_mirror}).*"
+    reason = f"MNIST is not in {folder}, .* be downloaded: .*({no_mirror}).*"
     assert re.fullmatch(NOT_MNIST + reason, line)
     assert errors == ""
 
 
 def test_mnist_or_an_error_in_one_line(tmp_path, folder, no_mirror):
-    line = f"^MNIST is neither in {folder} nor .*({no_mirror}).* Put its four .gz files there.$"
+    line = f"^MNIST is not in {folder}, .* be downloaded: .*({no_mirror}).*$"
     with pytest.raises(RuntimeError, match=line):
         load_digits(tmp_path, "mnist")
 
@@ -257,8 +257,8 @@ def test_mnist_or_an_error_in_one_line(tmp_path, folder, no_mirror):
 def test_a_network_without_mnist_costs_seconds(tmp_path, no_mirror):
     started = time.monotonic()
     load_digits(tmp_path)
-    # Two mirrors of one address each, and a second to read the embedded digits.
-    assert time.monotonic() - started < 2 * vae_digits.TIMEOUT + 1
+    # Two mirrors of one address each; the embedded digits are read in far less than three seconds.
+    assert time.monotonic() - started < 2 * vae_digits.TIMEOUT + 3
 
 
 def test_a_folder_that_cannot_be_made_is_a_reason(tmp_path, mirror, capsys):
@@ -379,10 +379,12 @@ def read_only(tmp_path, folder):
     user = os.geteuid()
     if user == 0:  # the superuser could write everywhere
         os.seteuid(65534)
-    with pytest.raises(PermissionError):
-        (folder / "new").write_text("")
-    yield folder
-    os.seteuid(user)
+    try:
+        with pytest.raises(PermissionError):
+            (folder / "new").write_text("")
+        yield folder
+    finally:
+        os.seteuid(user)
 
 
 @pytest.fixture
