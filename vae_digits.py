@@ -1,17 +1,21 @@
-"""The digits: MNIST, or the drawn digits embedded in data/ where MNIST is not available."""
+"""The digits: MNIST, the drawn digits embedded in data/, or digits of one's own."""
 
+import gzip
+import hashlib
+import math
 import os
-import shutil
 import socket
+import struct
 import sys
-from contextlib import ExitStack, redirect_stderr, suppress
+import zlib
+from contextlib import redirect_stderr
+from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
-from unittest.mock import patch
 
+import numpy as np
 import torch
-from filelock import FileLock
 
 try:
     import torchvision  # noqa: F401
@@ -20,16 +24,32 @@ except RuntimeError as error:  # one built for CUDA lacks operators beside a CPU
         raise
     for name in ("nms", "qnms"):  # MNIST needs neither; declared, they let the import finish
         torch.library.define(f"torchvision::{name}", "(Tensor a, Tensor b, float c) -> Tensor")
-from torchvision.datasets import mnist, utils
+from torchvision.datasets import MNIST
 
 HERE = Path(__file__).resolve().parent
-MIRRORS = [mnist.MNIST.mirrors[0], "https://storage.googleapis.com/cvdf-datasets/mnist/"]
-TIMEOUT = 5  # seconds, for each of the two addresses of a mirror that are tried
-PACKED = dict(mnist.MNIST.resources)  # the names of the four .gz files, and their MD5s
-MNIST = """6bbc9ace898e44ae57da46a324031adb a25bea736e30d166cdddb491f175f624
-2646ac647ad5339dbf082846283269ea 27ae3e4e09519cfbb04c329615203637""".split()  # MD5s, unpacked
-EMBEDDED = """b5caafee121f46585f8f08fe41f50b2d 7da50e99fad8178c920f00a17f712077
-c0b48fc8f9756bce1bfc7091cd4e2578 865d567371a3e717cc0e3c98c0fea50f""".split()  # MD5s, unpacked
+TIMEOUT = 5  # seconds for which a server may be silent
+
+FILES = [
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+]
+# The MD5s of these files, unpacked, for each data set that is known.
+MD5S = {
+    "MNIST": [
+        "6bbc9ace898e44ae57da46a324031adb",
+        "a25bea736e30d166cdddb491f175f624",
+        "2646ac647ad5339dbf082846283269ea",
+        "27ae3e4e09519cfbb04c329615203637",
+    ],
+    "embedded digits": [
+        "b5caafee121f46585f8f08fe41f50b2d",
+        "7da50e99fad8178c920f00a17f712077",
+        "c0b48fc8f9756bce1bfc7091cd4e2578",
+        "865d567371a3e717cc0e3c98c0fea50f",
+    ],
+}
 
 
 class Digits(NamedTuple):
@@ -43,68 +63,171 @@ class Digits(NamedTuple):
 
 
 def load_digits(root="data", dataset=None):
-    """Load MNIST, or the drawn digits embedded in this project where MNIST is not available.
+    """Load MNIST, the drawn digits embedded in this project, or digits of one's own.
 
     root: MNIST's files, unpacked or .gz, are looked for in root/MNIST/raw, or downloaded there. If
     the working directory has no such root, it is the one beside this module.
-    dataset: "mnist", "embedded", or "auto": MNIST or else the embedded digits, with a printed line
-    that says so and why. By default the environment variable VAE_DATASET, or else "auto".
-    Raises: ValueError for another dataset, RuntimeError where the digits are not available.
+    dataset: by default the environment variable VAE_DATASET, or else "auto".
+        "mnist": MNIST.
+        "embedded": the embedded digits.
+        "auto": MNIST or, where it cannot be downloaded, the embedded digits; a printed line says
+        so and why.
+        A folder: the digits in its four files, which have MNIST's names and form, unpacked or .gz.
+        They are named after the folder, which is only read.
+    Raises: ValueError for another dataset, or for a wrong or missing file, which it names;
+    RuntimeError where MNIST cannot be downloaded.
     """
-    dataset = os.environ.get("VAE_DATASET", "auto") if dataset is None else dataset
-    if dataset not in ("auto", "mnist", "embedded"):
-        raise ValueError(f"VAE_DATASET or dataset must be auto, mnist or embedded, not {dataset!r}")
+    if dataset is None:
+        dataset = os.environ.get("VAE_DATASET", "auto")
+    if dataset == "mnist":
+        return _mnist(root)
+    if dataset == "embedded":
+        return _embedded_digits()
+    if dataset == "auto":
+        try:
+            return _mnist(root)
+        except RuntimeError as error:
+            print(f"NOT MNIST: these are the drawn digits embedded in this project. {error}")
+            return _embedded_digits()
+    if not dataset or not os.path.isdir(dataset):
+        raise ValueError(
+            "VAE_DATASET, or the argument dataset, must be auto, mnist, embedded or an existing "
+            f"folder, not {os.fspath(dataset)!r} (the working directory is {os.getcwd()})"
+        )
+    folder = Path(os.path.abspath(dataset))
+    name = folder.name
+    if name.casefold().replace("_", " ") in [known.casefold() for known in MD5S]:
+        name += " (own files)"  # the checks expect certain results of the known data sets
+    return _read_digits(name, folder)
+
+
+def _mnist(root):
+    """MNIST, downloaded if need be; RuntimeError where that is impossible."""
     root = Path(root if os.path.exists(root) else HERE / root).absolute()
+    folder = root / "MNIST" / "raw"
+    files = [_find(folder, name) for name in FILES]
+    if None in files:
+        for file, md5 in zip(files, MD5S["MNIST"]):
+            if file:  # a wrong one is reported before the others are downloaded
+                _content(file, md5)
+        try:
+            _download_mnist(folder)
+        except (OSError, RuntimeError, HTTPException) as error:
+            reason = " ".join(str(error).split())
+            raise RuntimeError(
+                f"MNIST is not in {folder}, where you can put its four .gz files, and it cannot be "
+                f"downloaded: {reason}"
+            ) from None
+    return _read_digits("MNIST", folder)
+
+
+def _embedded_digits():
+    return _read_digits("embedded digits", HERE / "data")
+
+
+def _download_mnist(folder):
+    """Download MNIST with torchvision, which checks it, and keep the files that the folder lacks.
+
+    Several processes may do so at once: a file gets its name in the folder once it is whole.
+    """
+    print(f"Downloading MNIST into {folder}", flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    limit_before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)  # torchvision sets none
     try:
-        if dataset != "embedded":
-            return _load("MNIST", MNIST, root / "MNIST" / "raw", MIRRORS)
-    except (OSError, RuntimeError) as error:
-        if dataset == "mnist":
-            raise RuntimeError(f"MNIST is not available: {error}") from None
-        print(f"NOT MNIST: these are the drawn digits embedded in this project. {error}")
-    return _load("embedded digits", EMBEDDED, HERE / "data", [])
+        with TemporaryDirectory(prefix="download-", dir=folder) as new:
+            with redirect_stderr(sys.stdout):  # where torchvision shows its progress
+                MNIST(new, download=True)
+            for name in FILES:
+                if not _find(folder, name):
+                    os.replace(Path(new, "MNIST", "raw", f"{name}.gz"), folder / f"{name}.gz")
+    finally:
+        socket.setdefaulttimeout(limit_before)
 
 
-def _load(name, md5s, folder, mirrors):
-    """Read the four files from the folder, or from a temporary one where they are lacking there."""
-    files = [folder / packed.removesuffix(".gz") for packed in PACKED]
-    lacking = {f: md5 for f, md5 in zip(files, md5s) if not utils.check_integrity(f, md5)}
-    with ExitStack() as stack:
-        new = Path(stack.enter_context(TemporaryDirectory(ignore_cleanup_errors=True)))
-        if lacking and mirrors:
-            with suppress(OSError):  # where nothing can be written, there is nothing to lock
-                stack.enter_context(FileLock(folder / ".lock", timeout=60))  # makes the folder
-        stack.callback(socket.setdefaulttimeout, socket.getdefaulttimeout())  # restores it
-        for file, md5 in lacking.items():
-            _unpack(file, md5, new, mirrors)
-        try:
-            if lacking and mirrors:  # keep them; a file gets its name once it is complete
-                with TemporaryDirectory(dir=folder) as parts:
-                    for file in new.iterdir():
-                        os.replace(shutil.copy(file, parts), folder / file.name)
-        except OSError as error:
-            if any(new.glob("*.gz")):  # what is only unpacked is no loss
-                print(f"MNIST cannot be kept, and must be downloaded again next time: {error}")
-        paths = [new / file.name if file in lacking else file for file in files]
-        readers = [mnist.read_image_file, mnist.read_label_file] * 2
-        return Digits(name, *(read(path) for read, path in zip(readers, paths)))
+def _read_digits(name, folder):
+    """The digits in the folder's four files; ValueError, which names the file, if one is wrong."""
+    files = [_find(folder, file_name) for file_name in FILES]
+    for file, file_name in zip(files, FILES):
+        if file is None:
+            raise ValueError(
+                f"{folder / file_name} is missing, and so is {file_name}.gz: put either there"
+            )
+    md5s = MD5S.get(name, 4 * [None])  # own files may be any
+    contents = [_content(file, md5) for file, md5 in zip(files, md5s)]
+    tensors = []
+    for images, labels in [(0, 1), (2, 3)]:
+        tensors.append(_images(files[images], contents[images]))
+        tensors.append(_labels(files[labels], contents[labels]))
+        n_images, n_labels = len(tensors[images]), len(tensors[labels])
+        if n_images != n_labels:
+            raise ValueError(
+                f"{files[labels]} holds {n_labels:,} labels, "
+                f"but {files[images].name} holds {n_images:,} images"
+            )
+    return Digits(name, *tensors)
 
 
-def _unpack(file, md5, new, mirrors):
-    """Unpack the .gz beside the file, or a mirror's, into `new`; RuntimeError if none is whole."""
-    packed, reason = f"{file.name}.gz", "it holds something else"
-    all_addresses = socket.getaddrinfo
-    for mirror in ["", *mirrors]:  # "" is the .gz beside the file
-        try:
-            if mirror:
-                print(f"Downloading {mirror}{packed}", flush=True)
-                socket.setdefaulttimeout(TIMEOUT)
-                two = patch("socket.getaddrinfo", lambda *a, **k: all_addresses(*a, **k)[:2])
-                with two, redirect_stderr(sys.stdout):  # from torchvision's progress bar
-                    utils.download_url(mirror + packed, new, md5=PACKED[packed])
-            utils.extract_archive((new if mirror else file.parent) / packed, new)
-            if utils.check_integrity(new / file.name, md5):
-                return
-        except Exception as error:  # seen: OSError, HTTPException, EOFError, zlib.error, ...
-            reason = f"{mirror}{packed}: {' '.join(str(error).split())}"
-    raise RuntimeError(f"{file}.gz is missing or damaged; put the original there ({reason})")
+def _find(folder, name):
+    """The file of this name in the folder, or else the one packed as .gz, or else None."""
+    for file in (folder / name, folder / f"{name}.gz"):
+        if file.exists():
+            return file
+    return None
+
+
+def _content(file, md5=None):
+    """What the file holds, unpacked; ValueError if it is damaged or, given an MD5, another file."""
+    try:
+        content = file.read_bytes()
+        if file.suffix == ".gz":
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(
+            f"{file} cannot be read: remove it, or put a whole one there ({error})"
+        ) from None
+    if md5 and hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+        raise ValueError(
+            f"{file} is not the original file, or it is damaged: remove it, or put the original "
+            "there (digits of your own belong in another folder, which VAE_DATASET names)"
+        )
+    return content
+
+
+def _images(file, content):
+    images = _numbers(file, content, "images", n_dimensions=3)
+    n, height, width = images.shape
+    if (height, width) != (28, 28):
+        raise ValueError(f"{file} holds images of {height} x {width} pixels, not 28 x 28")
+    return images
+
+
+def _labels(file, content):
+    labels = _numbers(file, content, "labels", n_dimensions=1)
+    if labels.max() > 9:
+        raise ValueError(f"{file} holds the label {labels.max()}: labels are 0 to 9")
+    return labels.long()
+
+
+def _numbers(file, content, kind, n_dimensions):
+    """The bytes of an IDX file, as a tensor; ValueError unless it has this many dimensions.
+
+    IDX, the format of MNIST: 0, 0, 8 (for bytes) and the number of dimensions; the sizes, each a
+    big-endian integer of 4 bytes; then the bytes, the last dimension running fastest.
+    """
+    magic = bytes([0, 0, 8, n_dimensions])
+    start = len(magic) + 4 * n_dimensions
+    if content[:4] != magic or len(content) < start:
+        raise ValueError(
+            f"{file} is not an IDX file of {kind}: it does not begin with the bytes {[*magic]} "
+            f"and {n_dimensions} sizes"
+        )
+    sizes = struct.unpack(f">{n_dimensions}I", content[4:start])
+    if len(content) - start != math.prod(sizes):
+        raise ValueError(
+            f"{file} is damaged: its header says {' x '.join(map(str, sizes))} bytes, "
+            f"but {len(content) - start:,} bytes follow"
+        )
+    if 0 in sizes:
+        raise ValueError(f"{file} holds no {kind}")
+    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=start).reshape(sizes).copy())

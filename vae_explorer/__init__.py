@@ -10,6 +10,8 @@ import torch
 from vae_checks.networks import tanh_layers
 
 TEMPLATE = Path(__file__).with_name("template.html")
+PIXELS = 28**2
+DRAWN = f"the explorer draws a decoder of 2 inputs, one layer of tanh units and {PIXELS} outputs"
 
 
 @torch.no_grad()
@@ -19,11 +21,25 @@ def explorer_page(encoder, decoder, x, labels, elbos, log_evidences) -> str:
     Shapes: x (N, 784) binary digits on the networks' device; labels, elbos, log_evidences (N,).
     encoder: returns q_mean and q_log_std, each (N, 2); decoder: logit-means, (B, 2) -> (B, 784).
     Units: elbos and log_evidences in nats; the page only shows them.
-    Raises: ValueError unless the decoder is a network of 2 inputs, 500 tanh units, 784 outputs.
+    Raises: ValueError unless the decoder is a network of 2 inputs, one layer of any number of tanh
+    units, and 784 outputs.
     """
-    means, log_stds = encoder(x)
+    try:
+        layers = tanh_layers(decoder, "decoder")
+    except AssertionError as difference:
+        raise ValueError(f"{DRAWN}, this one is something else: {difference}") from None
+    return _page(layers, encoder(x), x, labels, elbos, log_evidences)
+
+
+def _page(layers, codes, x, labels, elbos, log_evidences):
+    """The page for W2 tanh(W1 z + b1) + b2, layers = (W1, b1, W2, b2), whose sizes it takes."""
+    hidden_weights, _, last_weights, _ = layers
+    sizes = [hidden_weights.shape[1], *reversed(last_weights.shape)]
+    if (sizes[0], sizes[-1]) != (2, PIXELS):
+        raise ValueError(f"{DRAWN}, this one is of {'-'.join(map(str, sizes))}")
+    means, log_stds = codes
     data = {
-        "decoder": [_base64(p.cpu().numpy().astype("<f2")) for p in _layers(decoder)],
+        "decoder": [_base64(p.half().cpu().numpy().astype("<f2")) for p in layers],
         "digits": _base64(np.packbits(x.cpu().numpy() > 0.5, axis=1)),
         "labels": torch.as_tensor(labels).tolist(),
         "means": _rounded(means, 4),
@@ -33,16 +49,6 @@ def explorer_page(encoder, decoder, x, labels, elbos, log_evidences) -> str:
     }
     page = TEMPLATE.read_text("utf-8")
     return page.replace("{/* filled in by explorer_page */}", json.dumps(data))
-
-
-def _layers(decoder):
-    """The decoder's weights and biases as the page has them: float16."""
-    try:
-        layers = tanh_layers(decoder, "decoder")
-    except AssertionError as difference:
-        error = "the explorer draws a 2-500-784 tanh decoder, this one is something else"
-        raise ValueError(f"{error}: {difference}") from None
-    return [layer.half() for layer in layers]
 
 
 def _base64(array):

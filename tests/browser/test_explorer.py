@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from project import notebook_functions
-from vae_explorer import explorer_page
+from vae_explorer import _page, explorer_page
 
 pytestmark = pytest.mark.browser
 
@@ -41,10 +41,20 @@ def model():
 
 
 @pytest.fixture
+def blank_page(page):
+    """The browser's page before the explorer is in it."""
+    return page
+
+
+@pytest.fixture
 def page(page, model, tmp_path):
-    html = explorer_page(model.encoder, model.decoder, *model.shown)
-    (tmp_path / "page.html").write_text(html, "utf-8")
-    page.goto((tmp_path / "page.html").as_uri())
+    return opened(page, tmp_path, explorer_page(model.encoder, model.decoder, *model.shown))
+
+
+def opened(page, folder, html):
+    """The browser's page with this HTML in it, which lies in the folder."""
+    (folder / "page.html").write_text(html, "utf-8")
+    page.goto((folder / "page.html").as_uri())
     return page
 
 
@@ -78,6 +88,22 @@ def test_draws_what_the_decoder_draws_where_one_points(page, model):
         assert text(page, "code") == f"z = ({x:.2f}, {y:.2f})"
         assert (torch.tensor([x, y]) - z).abs().max() < 0.03
         expected = 255 * model.decoder(torch.tensor([[x, y]])).sigmoid()[0]
+        assert (pixels(page, "digit") - expected).abs().max() <= 2
+        assert expected.max() - expected.min() > 100  # there is something to see
+
+
+@pytest.mark.parametrize("n_hidden", [1, 200, 777])
+def test_draws_a_decoder_of_another_size(n_hidden, blank_page, tmp_path, model):
+    torch.manual_seed(2)
+    first, last = nn.Linear(2, n_hidden), nn.Linear(n_hidden, 784)
+    last.weight.data *= 5 * math.sqrt(n_hidden / 500)  # its pictures differ as the model's do
+    decoder = nn.Sequential(first, nn.Tanh(), last).requires_grad_(False)
+    layers = first.weight, first.bias, last.weight, last.bias
+    codes = model.q_mean, model.q_log_std
+    page = opened(blank_page, tmp_path, _page(layers, codes, *model.shown))
+    for z in 1.5 * torch.randn(10, 2):
+        page.evaluate(f"chooseCode({z[0]}, {z[1]})")
+        expected = 255 * decoder(z).sigmoid()
         assert (pixels(page, "digit") - expected).abs().max() <= 2
         assert expected.max() - expected.min() > 100  # there is something to see
 
@@ -222,7 +248,18 @@ def test_fits_every_width_and_a_finger(width, page, model):
     assert page.evaluate("getComputedStyle(plane).touchAction") == "pinch-zoom"
 
 
-def test_says_that_it_cannot_draw_another_decoder(model):
+def test_refuses_a_decoder_of_other_units_in_one_line(model):
     first, _, last = model.decoder
-    with pytest.raises(ValueError, match="^.* draws a 2-500-784 tanh decoder.*$"):
+    line = "^the explorer draws a decoder of 2 inputs, one layer of tanh units and 784 outputs, .*$"
+    with pytest.raises(ValueError, match=line):
         explorer_page(model.encoder, nn.Sequential(first, nn.ReLU(), last), *model.shown)
+
+
+@pytest.mark.parametrize("n_in, n_out", [(3, 784), (2, 785)])
+def test_refuses_a_decoder_of_other_inputs_or_outputs_in_one_line(n_in, n_out, model):
+    layers = torch.zeros(200, n_in), torch.zeros(200), torch.zeros(n_out, 200), torch.zeros(n_out)
+    codes = torch.zeros(N, n_in), torch.zeros(N, n_in)
+    with pytest.raises(
+        ValueError, match=f"^the explorer draws .*, this one is of {n_in}-200-{n_out}$"
+    ):
+        _page(layers, codes, *model.shown)
