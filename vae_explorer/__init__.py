@@ -25,19 +25,10 @@ def explorer_page(encoder, decoder, x, labels, elbos, log_evidences) -> str:
     units, and 784 outputs.
     """
     try:
-        layers = tanh_layers(decoder, "decoder")
+        layers = tanh_layers(decoder, 2, PIXELS)
     except AssertionError as difference:
         raise ValueError(f"{DRAWN}, this one is something else: {difference}") from None
-    return _page(layers, encoder(x), x, labels, elbos, log_evidences)
-
-
-def _page(layers, codes, x, labels, elbos, log_evidences):
-    """The page for W2 tanh(W1 z + b1) + b2, layers = (W1, b1, W2, b2), whose sizes it takes."""
-    hidden_weights, _, last_weights, _ = layers
-    sizes = [hidden_weights.shape[1], *reversed(last_weights.shape)]
-    if (sizes[0], sizes[-1]) != (2, PIXELS):
-        raise ValueError(f"{DRAWN}, this one is of {'-'.join(map(str, sizes))}")
-    means, log_stds = codes
+    means, log_stds = encoder(x)
     data = {
         "decoder": [_base64(p.half().cpu().numpy().astype("<f2")) for p in layers],
         "digits": _base64(np.packbits(x.cpu().numpy() > 0.5, axis=1)),

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from project import notebook_functions
-from vae_explorer import _page, explorer_page
+from vae_explorer import explorer_page
 
 pytestmark = pytest.mark.browser
 
@@ -98,9 +98,7 @@ def test_draws_a_decoder_of_another_size(n_hidden, blank_page, tmp_path, model):
     first, last = nn.Linear(2, n_hidden), nn.Linear(n_hidden, 784)
     last.weight.data *= 5 * math.sqrt(n_hidden / 500)  # its pictures differ as the model's do
     decoder = nn.Sequential(first, nn.Tanh(), last).requires_grad_(False)
-    layers = first.weight, first.bias, last.weight, last.bias
-    codes = model.q_mean, model.q_log_std
-    page = opened(blank_page, tmp_path, _page(layers, codes, *model.shown))
+    page = opened(blank_page, tmp_path, explorer_page(model.encoder, decoder, *model.shown))
     for z in 1.5 * torch.randn(10, 2):
         page.evaluate(f"chooseCode({z[0]}, {z[1]})")
         expected = 255 * decoder(z).sigmoid()
@@ -257,9 +255,7 @@ def test_refuses_a_decoder_of_other_units_in_one_line(model):
 
 @pytest.mark.parametrize("n_in, n_out", [(3, 784), (2, 785)])
 def test_refuses_a_decoder_of_other_inputs_or_outputs_in_one_line(n_in, n_out, model):
-    layers = torch.zeros(200, n_in), torch.zeros(200), torch.zeros(n_out, 200), torch.zeros(n_out)
-    codes = torch.zeros(N, n_in), torch.zeros(N, n_in)
-    with pytest.raises(
-        ValueError, match=f"^the explorer draws .*, this one is of {n_in}-200-{n_out}$"
-    ):
-        _page(layers, codes, *model.shown)
+    decoder = nn.Sequential(nn.Linear(n_in, 200), nn.Tanh(), nn.Linear(200, n_out))
+    line = "^the explorer draws .*, this one is something else: .*$"
+    with pytest.raises(ValueError, match=line):
+        explorer_page(model.encoder, decoder, *model.shown)
