@@ -28,8 +28,8 @@ def compare(arguments):
     from instructor.compare import compare
 
     verdicts = compare(*arguments.notebooks)
-    for id, verdict in verdicts.items():
-        print(f"{id:36}  {verdict}")
+    for name, verdict in verdicts.items():
+        print(f"{name}: {verdict}")
     return any(set(verdict.split("; ")) != {"same"} for verdict in verdicts.values())
 
 
@@ -37,7 +37,15 @@ def grade(arguments):
     from instructor.grading.gradebook import grade_class, n_cores
 
     processes = n_cores() if arguments.n is None else arguments.n
-    grade_class(arguments.submissions, arguments.to, processes, arguments.part, arguments.regrade)
+    not_graded = grade_class(
+        arguments.submissions,
+        arguments.to,
+        processes,
+        arguments.part,
+        arguments.regrade,
+        arguments.names,
+    )
+    return not_graded > 0
 
 
 def parser():
@@ -76,13 +84,15 @@ def parser():
     add = command(
         grade,
         "Grade a class.",
-        "SUBMISSIONS are folders of submissions, notebooks, or the .zip of Moodle or Canvas. "
-        "VAE_DATASET (by default embedded) and VAE_EPOCHS (by default 5) change the run.",
+        "SUBMISSIONS are folders of submissions, notebooks, or the .zip of a learning platform. "
+        "VAE_DATASET (by default embedded) and VAE_EPOCHS (by default 5) change the run. Exits "
+        "with 1 if somebody could not be graded.",
     )
     add("submissions", nargs="+", type=Path, metavar="SUBMISSIONS")
     add("--to", type=Path, required=True, metavar="FOLDER", help="where the grade book lies")
     add("-n", type=int, metavar="PROCESSES", help="by default the cores that may be used")
     add("--part", default="1/1", metavar="K/N", help="grade each N-th student, from the K-th on")
+    add("--names", metavar="REGEX", help="of entries: with the groups (?P<student>), (?P<file>)")
     add("--regrade", action="store_true", help="grade those again whose row is up to date")
 
     add = command(compare, "Compare the pictures of two notebooks. Exits with 1 if they differ.")
@@ -91,6 +101,8 @@ def parser():
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):  # what they cannot encode must end nothing
+        stream.reconfigure(errors="replace")
     arguments = parser().parse_args()
     try:
         sys.exit(arguments.run(arguments))

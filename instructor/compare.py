@@ -6,18 +6,27 @@ import io
 import numpy as np
 from PIL import Image
 
-from instructor.cells import pictures_of
+from instructor.assignment import names_of_cells, pictures_of
 from instructor.files import read_notebook
 
 
 def pixels_by_cell(path):
-    """The pictures of each cell that shows some, by the cell's id, as arrays (height, width, 3)."""
+    """The pictures of each cell that shows some, by the cell's id, as arrays (height, width, 3).
+
+    Returns them, and names of the cells, with their places as nbdiff writes them.
+    Raises: OSError or ValueError for a file that cannot be read, or whose cells have no ids.
+    """
+    cells = read_notebook(path, left_out=[]).cells
+    if any("id" not in cell for cell in cells):
+        raise ValueError(f"{path.name}: its cells have no ids. Save it with a recent Jupyter.")
     pixels = {}
-    for cell in read_notebook(path).cells:
+    for cell in cells:
         for png in pictures_of(cell):
             picture = Image.open(io.BytesIO(base64.b64decode(png)))
             pixels.setdefault(cell.id, []).append(np.asarray(picture.convert("RGB")).astype(float))
-    return pixels
+    names = names_of_cells(cells)
+    places = {cell.id: f"/cells/{place}" for place, cell in enumerate(cells)}
+    return pixels, {id: f"{places[id]} {names[id]}" for id in places}
 
 
 def difference(a, b):
@@ -33,15 +42,18 @@ def difference(a, b):
 
 
 def compare(path_a, path_b):
-    """A verdict for each cell that has a picture in one of the notebooks, by the cell's id.
+    """A verdict for each cell that has a picture in one of the notebooks, by the cell's name.
 
+    Cells are matched by their ids, and named by their places in the first notebook that has them.
     Raises: OSError or ValueError for a file that cannot be read as a notebook.
     """
-    a, b = pixels_by_cell(path_a), pixels_by_cell(path_b)
+    (a, names_a), (b, names_b) = pixels_by_cell(path_a), pixels_by_cell(path_b)
+    names = names_b | names_a
     verdicts = {}
     for id in dict.fromkeys([*a, *b]):
-        if len(a.get(id, [])) != len(b.get(id, [])):
-            verdicts[id] = f"{len(a.get(id, []))} and {len(b.get(id, []))} pictures"
+        of_a, of_b = a.get(id, []), b.get(id, [])
+        if len(of_a) != len(of_b):
+            verdicts[names[id]] = f"{len(of_a)} and {len(of_b)} pictures"
         else:
-            verdicts[id] = "; ".join(difference(*pair) for pair in zip(a[id], b[id]))
+            verdicts[names[id]] = "; ".join(difference(*pair) for pair in zip(of_a, of_b))
     return verdicts

@@ -18,12 +18,10 @@ import pytest
 from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell, IPyNbFile
 
-from instructor.cells import TRAINING
-from instructor.files import read_notebook
-from instructor.grading.limits import Limits
-from instructor.grading.problems import problems_of
-from instructor.grading.restored import ROOT
-from instructor.grading.roster import HELPERS
+from instructor.assignment import HELPERS, is_training
+from instructor.files import ROOT, read_notebook
+from instructor.limits import Limits
+from instructor.problems import problems_of
 
 LIMITS = Limits()
 
@@ -102,10 +100,11 @@ class Notebook(IPyNbFile):
 class HandedIn(pytest.Item):
     def runtest(self):
         try:
-            notebook = read_notebook(self.path)
+            problems = []
+            notebook = read_notebook(self.path, problems)
             if any("id" not in cell for cell in notebook.cells):
                 raise ValueError("its cells have no ids: save it with a recent Jupyter")
-            problems = [*problems_of(notebook)]
+            problems += problems_of(notebook)
         except ValueError as error:
             problems = [str(error)]
         if problems:
@@ -125,7 +124,7 @@ class Cell(IPyNbCell):
     def runtest(self):
         option, timed_out_before = self.config.option, self.parent.timed_out
         given = option.nbval_cell_timeout
-        if self.name != TRAINING:
+        if not is_training(self.name):
             option.nbval_cell_timeout = min(given, LIMITS.cell)
         seconds = option.nbval_cell_timeout + LIMITS.grace
         self.parent.kernel.deadline = time.monotonic() + seconds

@@ -2,9 +2,11 @@
 
 import base64
 import io
+import re
 from functools import cache
 from itertools import zip_longest
 from pathlib import Path
+from urllib.parse import unquote
 
 import jinja2
 from nbconvert.filters import Highlight2HTML, ansi2html
@@ -12,19 +14,39 @@ from nbformat.v4 import new_markdown_cell
 from PIL import Image
 from pygments.formatters import HtmlFormatter
 
-from instructor.cells import is_check, pictures_of
-from instructor.grading.limits import TEXT
-from instructor.grading.restored import given
+from instructor.assignment import (
+    assignment_cells,
+    is_to_write,
+    is_training,
+    pictures_of,
+    points_of_checks,
+)
+from instructor.limits import PICTURE_FILE, TEXT
 from instructor.page import student_text_to_html
 
 WIDTH = 640  # pixels, of the assignment's pictures
+KINDS = {  # of pictures that a page can show, by what their files' names end in
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".gif": "image/gif",
+    ".webp": "image/webp",
+    ".svg": "image/svg+xml",
+}
 
 
-def student_page(student, result, of, settings):
+def student_page(student, result, settings):
     """A student's page as HTML, which needs no other file, and holds no markup of the student's."""
     styles = [HtmlFormatter(style=s).get_style_defs(".highlight") for s in ("xcode", "github-dark")]
-    page = templates.get_template("student.html.j2")
-    return page.render(student=student, result=result, of=of, settings=settings, styles=styles)
+    return templates.get_template("student.html.j2").render(
+        student=student,
+        result=result,
+        names=result.names(),
+        checks=points_of_checks(),
+        settings=settings,
+        reference=said_by_reference(),
+        styles=styles,
+    )
 
 
 def class_page(rows, points, settings, others):
@@ -33,18 +55,61 @@ def class_page(rows, points, settings, others):
     return page.render(rows=rows, points=points, settings=settings, others=others)
 
 
-def text_of(cell):
-    """A text cell as HTML: of a given text only the headings."""
-    original = given().get(cell.id)
-    if original and cell.source == original.source:
+# Texts -------------------------------------------------------------------------------------------
+
+
+def text_of(cell, files):
+    """A text cell as HTML: of a given text only the headings. It may show the student's files."""
+    original = assignment_cells().get(cell.id)
+    if original and not is_to_write(original) and cell.source == original.source:
         headings = [line for line in cell.source.splitlines() if line.startswith("#")]
-        cell = new_markdown_cell("\n".join(headings))
-    return student_text_to_html(cell)
+        return student_text_to_html(new_markdown_cell("\n".join(headings)))
+    return student_text_to_html(with_pictures(cell, files))
+
+
+def with_pictures(cell, files):
+    """The text cell with the pictures that it names attached to it, or why one is not shown."""
+    attachments = dict(cell.get("attachments", {}))
+
+    def attach(match):
+        alt, url = match["alt"] or "", unquote(match["url"]).removeprefix("./")
+        if url.startswith("attachment:"):
+            return match[0]
+        if re.match(r"\w+:", url):
+            return f"{alt} [the picture {match['url']} is not shown: the page fetches nothing]"
+        file, kind = files.get(url), KINDS.get(Path(url).suffix.lower())
+        if not file:
+            return f"{alt} [the picture {match['url']} is not shown: it was not handed in]"
+        if not kind or file.stat().st_size > PICTURE_FILE:
+            return f"{alt} [the picture {match['url']} is not shown: see the file]"
+        attachments[url] = {kind: base64.b64encode(file.read_bytes()).decode()}
+        return f"![{alt}](<attachment:{url}>)"
+
+    source = re.sub(
+        r'<img\s[^>]*?src=["\'](?P<url>[^"\']+)["\'][^>]*>', r"![](<\g<url>>)", cell.source
+    )
+    source = re.sub(r"!\[(?P<alt>[^]]*)\]\(<?(?P<url>[^)>]+?)>?\)", attach, source)
+    return new_markdown_cell(source, attachments=attachments)
+
+
+# Outputs -----------------------------------------------------------------------------------------
 
 
 def picture_pairs(cell):
-    """The pictures of a cell beside the assignment's; None where there are fewer."""
-    return zip_longest(pictures_of(cell), map(small, pictures_of(given().get(cell.id, {}))))
+    """The pictures of a cell, as data URLs, beside the assignment's; None where there are fewer."""
+    shown = [url for output in cell.outputs if (url := picture_url(output))]
+    given = pictures_of(assignment_cells().get(cell.id, {}))
+    return zip_longest(shown, (f"data:image/png;base64,{small(png)}" for png in given))
+
+
+def picture_url(output):
+    """The picture of an output as a data URL, in which no script runs; None if it has none."""
+    for kind, content in output.get("data", {}).items():
+        if kind in KINDS.values() and isinstance(content, str):
+            if kind == "image/svg+xml":
+                content = base64.b64encode(content.encode()).decode()
+            return f"data:{kind};base64,{''.join(content.split())}"
+    return None
 
 
 def printed(cell, message):
@@ -54,9 +119,22 @@ def printed(cell, message):
             text = "\n".join(line[:TEXT] for line in output.traceback[-20:])
             if text != message:
                 yield text
-        elif "image/png" not in output.get("data", {}):
-            text = output.get("text") or output.get("data", {}).get("text/plain", "")
-            yield str(text)[:TEXT]
+        elif not picture_url(output):
+            data = output.get("data", {})
+            text = str(output.get("text") or data.get("text/plain", ""))[:TEXT]
+            others = sorted(set(data) - {"text/plain"})
+            if others:
+                text = f"{text}\n[not shown: {', '.join(others)}]".lstrip()
+            yield text
+
+
+def said_by_reference():
+    """What the assignment's own notebook says of its training, in its stored output."""
+    for cell in assignment_cells().values():
+        if is_training(cell.id):
+            lines = "".join(o.get("text", "") for o in cell.outputs).strip().splitlines()
+            return lines[-1].rpartition("\r")[2] if lines else ""
+    return ""
 
 
 @cache
@@ -68,11 +146,14 @@ def small(picture):
     return base64.b64encode(png.getvalue()).decode()
 
 
+def highlighted(source):
+    return Highlight2HTML(pygments_lexer="ipython3")(source[:TEXT])
+
+
 templates = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")), autoescape=True
 )
 templates.tests["contains"] = lambda ids, id: id in ids
-templates.tests["check"] = is_check
 templates.filters["ansi2html"] = ansi2html  # which escapes all markup
-templates.filters["highlight"] = lambda s: Highlight2HTML(pygments_lexer="ipython3")(s[:TEXT])
+templates.filters["highlight"] = highlighted
 templates.globals |= {"text_of": text_of, "picture_pairs": picture_pairs, "printed": printed}

@@ -4,6 +4,7 @@ The code sees the system's programs, Python, and of this project the checks and 
 write to the box alone; it has no network, and sees no process but its own.
 """
 
+import errno
 import os
 import shutil
 import subprocess
@@ -16,18 +17,18 @@ from pathlib import Path
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
 from instructor.files import ROOT
-from instructor.grading.limits import GB
+from instructor.limits import GB
 
-# The project's own, whatever is handed in under these names:
-PROVIDED = ["vae_checks", "vae_digits.py", "vae_explorer", "data"]
 SYSTEM = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/opt", "/nix"]
 
 
 @cache
 def why_no_sandbox():
-    """Why students' code runs without a sandbox here; empty if it has one."""
+    """Why students' code runs without a sandbox here, and what would help; empty if it has one."""
+    if not sys.platform.startswith("linux"):
+        return "bubblewrap needs Linux: grade in WSL 2 or in a Linux container to have a sandbox"
     if not shutil.which("bwrap"):
-        return "bubblewrap (bwrap) is not installed"
+        return "bubblewrap is not installed: install it, as in `apt-get install bubblewrap`"
     trial = "bwrap --unshare-all --ro-bind / / --proc /proc --dev /dev true".split()
     result = subprocess.run(trial, capture_output=True, text=True)
     return f"bubblewrap does not run here: {result.stderr.strip()}" if result.returncode else ""
@@ -45,20 +46,30 @@ class Box:
         self.folder = Path(tempfile.mkdtemp(prefix="vae-"))
         self.work = self.folder / "work"
         self.work.mkdir()
+        self.left_out = []  # a line for each file that cannot be copied
         for name, source in files.items():
-            (self.work / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, self.work / name)
+            self.copy(source, name)
         self.provided = {name: ROOT / name for name in provided}
         self.assignment = Path("/assignment")
         if why_no_sandbox():
             self.assignment = self.folder / "assignment"
             self.assignment.mkdir()
             for name, source in self.provided.items():
-                (self.assignment / name).symlink_to(source)
+                link_or_copy(source, self.assignment / name)
         # Nothing of the instructor's environment but what a run needs.
-        passed = ("PATH", "LANG", "OMP_NUM_THREADS", "VAE_DATASET", "VAE_EPOCHS")
+        passed = ("PATH", "LANG", "SYSTEMROOT", "OMP_NUM_THREADS", "VAE_DATASET", "VAE_EPOCHS")
         self.environment = {name: os.environ[name] for name in passed if name in os.environ}
         self.environment |= {"HOME": str(self.folder), "PYTHONPATH": str(self.assignment)}
+
+    def copy(self, source, name):
+        """Copy a file into the box. Raises: OSError if the disk is full."""
+        try:
+            (self.work / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, self.work / name)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            self.left_out.append(f"{name} was left out: {error.strerror}")
 
     def command(self, *arguments):
         """Python with these arguments, in the sandbox and within limits, where the system has them.
@@ -68,9 +79,10 @@ class Box:
         sizes = {"data": self.limits.memory, "fsize": self.limits.file, "core": 0}
         if not why_no_sandbox():
             sizes["nproc"] = self.limits.processes  # outside, it would count the instructor's, too
-        command = ["prlimit", *(f"--{name}={size}" for name, size in sizes.items()), "--"]
-        command = command * bool(shutil.which("prlimit")) + [sys.executable, "-P", "-s"]
-        command += map(str, arguments)
+        command = [sys.executable, "-P", "-s", *map(str, arguments)]
+        if shutil.which("prlimit"):
+            limits = [f"--{name}={size}" for name, size in sizes.items()]
+            command = ["prlimit", *limits, "--", *command]
         if why_no_sandbox():
             return command
         sandbox = "bwrap --unshare-all --die-with-parent --new-session --cap-drop ALL".split()
@@ -83,6 +95,9 @@ class Box:
             sandbox += ["--ro-bind", folder, folder]
         for name, source in self.provided.items():
             sandbox += ["--ro-bind", str(source), str(self.assignment / name)]
+        own_digits = self.environment.get("VAE_DATASET", "")
+        if os.path.isabs(own_digits):
+            sandbox += ["--ro-bind", own_digits, own_digits]
         sandbox += ["--remount-ro", "/", "--remount-ro", "/dev"]
         sandbox += ["--bind", str(self.folder), str(self.folder), "--chdir", str(self.work)]
         return [*sandbox, "--", *command]
@@ -110,6 +125,17 @@ class Box:
 
     def __exit__(self, *_):
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def link_or_copy(source, target):
+    """Link to a file or folder; on Windows that may need rights that few users have."""
+    try:
+        target.symlink_to(source)
+    except OSError:
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            shutil.copyfile(source, target)
 
 
 class BoxProvisioner(LocalProvisioner):

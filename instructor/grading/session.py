@@ -1,9 +1,9 @@
 """A kernel in a box, in which a student's cells run one after the other within limits."""
 
-import ast
-import json
 import logging
+import re
 import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -14,15 +14,15 @@ import zmq
 from jupyter_client import AsyncKernelManager
 from jupyter_client.provisioning import KernelProvisionerFactory
 from nbclient import NotebookClient
-from nbclient.exceptions import DeadKernelError
+from nbclient.exceptions import CellControlSignal, DeadKernelError
+from nbconvert.filters import strip_ansi
 from nbformat.v4 import new_notebook
 
-from instructor.cells import TRAINING
-from instructor.grading.limits import GB, MB
+from instructor.assignment import is_training
 from instructor.grading.sandbox import PROVISIONER, why_no_sandbox
+from instructor.limits import GB, MB
 
-TRUST = Path(__file__).with_name("trust.py").read_text()
-DIED = "the kernel died in this cell"
+IN_KERNEL = Path(__file__).with_name("in_kernel.py").read_text(encoding="utf-8")
 TIMEOUT = {"ename": "out of time", "evalue": "", "traceback": []}
 
 logging.getLogger("traitlets").setLevel(logging.CRITICAL)  # the rows say what went wrong
@@ -41,9 +41,12 @@ class KernelEnded(Exception):
 
 
 class Session(NotebookClient):
-    """A kernel for cells: `with Session(...).running() as session:`, then session.run(cell)."""
+    """A kernel for cells: `with Session(...).running() as session:`, then session.run(cell).
 
-    def __init__(self, cells, box, limits, n_epochs):
+    python: the version of Python that the notebook says it was run with, if it does.
+    """
+
+    def __init__(self, cells, box, limits, n_epochs, python=None):
         KernelProvisionerFactory.instance().provisioners[PROVISIONER.name] = PROVISIONER
         place = {"connection_file": str(box.folder / "connection.json")}
         if not why_no_sandbox():  # sockets that need no network
@@ -66,48 +69,48 @@ class Session(NotebookClient):
             coalesce_streams=True,
             on_cell_executed=self.keep_reply,
         )
-        self.box, self.limits, self.n_epochs = box, limits, n_epochs
-        self.seconds_left, self.cell_before = limits.notebook, None
-        self.reply, self.printed, self.why_stopped = None, 0, None
+        self.box, self.limits, self.n_epochs, self.python = box, limits, n_epochs, python
+        self.places = {cell.id: place for place, cell in enumerate(cells)}
+        self.seconds_left = limits.notebook
+        self.reply, self.printed, self.unreadable, self.why_stopped = None, 0, 0, None
 
     @contextmanager
     def running(self):
-        """Start the kernel, watch it, and note what the checks rest on before any cell runs.
-
-        Raises: RuntimeError if the kernel does not start.
-        """
+        """Start the kernel, and watch it. Raises: RuntimeError if it does not start."""
         silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         with self.setup_kernel(cleanup_kc=True, box=self.box, **silent):
             threading.Thread(target=self.watch, daemon=True).start()
-            self.trusted = self.trust({}, self.limits.startup)
-            # The student's files come last on Python's path, so that they shadow nothing.
-            self.ask(f"__import__('sys').path.append({str(self.box.work)!r})")
+            if error := self.call("find_modules_last_in", str(self.box.work), self.limits.startup):
+                raise RuntimeError(f"the kernel does not start: {error}")
             yield self
 
     # Cells ---------------------------------------------------------------------------------------
 
     def run(self, cell):
         """Run a code cell; it gets its outputs. Raises: CellFailed, KernelEnded."""
-        started, self.printed, self.reply = time.monotonic(), 0, None
+        started = time.monotonic()
+        self.printed, self.unreadable, self.reply = 0, 0, None
         cell.execution_count, cell.metadata = None, {}
         try:
-            self.execute_cell(cell, self.nb.cells.index(cell))
+            self.execute_cell(cell, self.places[cell.id])
         except DeadKernelError:
-            raise KernelEnded(cell.id, self.why_stopped or DIED) from None
+            raise KernelEnded(cell.id, self.why_ended()) from None
         finally:
-            self.cell_before = cell.id
-            if cell.id != TRAINING:
+            if not is_training(cell.id):
                 self.seconds_left -= time.monotonic() - started
         reply = self.reply["content"] if self.reply else {"status": "ok"}  # for an empty cell
         if reply.get("ename") == TIMEOUT["ename"]:
             self.require_end(cell)
         if any(payload.get("source") == "ask_exit" for payload in reply.get("payload", [])):
             raise KernelEnded(cell.id, "it ended the kernel")
+        self.settle(cell)
         if reply["status"] != "ok":
             raise CellFailed(self.message_of(reply, cell))
+        if self.unreadable:
+            raise CellFailed(f"{self.unreadable} of its outputs could not be read")
 
     def seconds_for(self, cell):
-        if cell.id == TRAINING:
+        if is_training(cell.id):
             return self.limits.cell + self.limits.epoch * self.n_epochs
         return min(self.limits.cell, max(1, self.seconds_left))
 
@@ -119,61 +122,79 @@ class Session(NotebookClient):
         if self.printed > self.limits.printed:
             self.stop(f"it printed more than {self.limits.printed / MB:.3g} MB")
             return None
-        return super().process_message(message, cell, cell_index)
+        if message["msg_type"] == "error":  # an exception may have a traceback of its own, or None
+            message["content"]["traceback"] = message["content"].get("traceback") or []
+        try:
+            return super().process_message(message, cell, cell_index)
+        except CellControlSignal:  # the cell has ended
+            raise
+        except Exception:  # seen: ValidationError of nbformat, TypeError
+            self.unreadable += 1
+            return None
 
     def message_of(self, reply, cell):
         """What an error says, in one text: a check's diagnosis as it is, others with their type."""
-        if reply["ename"] == TIMEOUT["ename"]:
+        name, text = reply["ename"], reply["evalue"]
+        if name == TIMEOUT["ename"]:
             return f"Timeout of {self.seconds_for(cell):g} seconds exceeded"
-        if reply["ename"] in ("CheckFailed", "AssertionError"):
-            return reply["evalue"]
-        return f"{reply['ename']}: {reply['evalue']}"
+        if not text:
+            return f"{name} in {line_at_fault(reply.get('traceback') or []) or 'this cell'}"
+        if name in ("CheckFailed", "AssertionError"):
+            return text
+        if name == "SyntaxError":
+            return f"{name}: {text} ({self.versions()})"
+        return f"{name}: {text}"
+
+    def versions(self):
+        here = ".".join(map(str, sys.version_info[:3]))
+        if self.python and self.python != here:
+            return f"the notebook was run with Python {self.python}, and here with {here}"
+        return f"in Python {here}"
 
     def require_end(self, cell):
         """Stop the kernel if a cell does not end though nbclient has interrupted it."""
-        try:
-            self.ask("None")
-        except RuntimeError:
-            self.stop(f"{cell.id} could not be interrupted")
+        if self.call("settle", {}):
+            self.stop("this cell could not be interrupted")
             raise KernelEnded(cell.id, self.why_stopped) from None
 
-    def restore_settings(self):
-        """Set again what the grading was told of digits and epochs: the student's may differ."""
+    def settle(self, cell):
+        """See whether the kernel still runs after the cell. Raises: KernelEnded."""
         told = {name: value for name, value in self.box.environment.items() if "VAE_" in name}
-        self.ask(f"__import__('os').environ.update({told})")
-
-    # Checks --------------------------------------------------------------------------------------
-
-    def make_checks(self):
-        """Put the project's checks in place. Raises: CellFailed if the student replaced a part."""
-        if replaced := self.trust(self.trusted):
-            raise CellFailed(f"no verdict: {', '.join([*replaced][:3])} was replaced")
-
-    def trust(self, before, seconds=None):
-        """Run trust.py in the kernel: what the checks rest on that was not there before."""
-        call = f"lambda names: exec({TRUST!r}, names) or names['make_checks'](globals(), {before})"
-        return json.loads(self.ask(f"({call})({{}})", seconds))
-
-    def ask(self, expression, seconds=None):
-        """The value in the kernel's namespace of an expression that gives a string or None.
-
-        Raises: RuntimeError if the kernel does not answer, or not with such a value; KernelEnded if
-        it has ended since the cell before.
-        """
-        self.timeout = seconds or self.limits.grace
-        request = self.kc.execute("", silent=True, user_expressions={"answer": expression})
         try:
-            reply = self.wait_for_reply(request) or {"content": {}}
-        except DeadKernelError as dead:
-            if not self.cell_before:
-                raise RuntimeError(str(dead)) from None
-            raise KernelEnded(self.cell_before, self.why_stopped or DIED) from None
-        answer = reply["content"].get("user_expressions", {}).get("answer", {})
-        if answer.get("status") != "ok":
-            raise RuntimeError(
-                f"the kernel does not answer: {answer.get('evalue', 'no time left')}"
-            )
-        return ast.literal_eval(answer["data"]["text/plain"])
+            error = self.call("settle", told, self.limits.answer)
+        except DeadKernelError:
+            raise KernelEnded(cell.id, self.why_ended()) from None
+        if error == "KernelEnds":
+            raise KernelEnded(cell.id, "it ended the kernel")
+        if error:
+            self.stop(f"after this cell it was no use: {error}")
+            raise KernelEnded(cell.id, self.why_stopped)
+
+    def load_checks(self, cell):
+        """Load the checks anew before this cell. Raises: CellFailed, KernelEnded."""
+        try:
+            error = self.call("load_checks", str(self.box.assignment), self.limits.answer)
+        except DeadKernelError:
+            raise KernelEnded(cell.id, self.why_ended()) from None
+        if error:
+            raise CellFailed(f"no verdict: the checks cannot be loaded in this kernel: {error}")
+
+    def call(self, function, argument, seconds=None):
+        """Call a function of in_kernel.py in the kernel; the error that it raises, or None.
+
+        Raises: DeadKernelError.
+        """
+        run = "__import__('builtins').exec"  # the student's cells may have a variable `exec`
+        source = f"{IN_KERNEL}\n{function}({argument!r})"
+        self.timeout = seconds or self.limits.grace
+        request = self.kc.execute(f"{run}({source!r}, {{}})", silent=True, store_history=False)
+        reply = self.wait_for_reply(request)
+        if not reply:
+            return f"no answer within {self.timeout:g} seconds"
+        content = reply["content"]
+        if content["status"] == "ok":
+            return None
+        return ": ".join(filter(None, [content.get("ename"), content.get("evalue")]))
 
     # Limits --------------------------------------------------------------------------------------
 
@@ -196,6 +217,17 @@ class Session(NotebookClient):
         """Kill the kernel; nbclient notices that within a second."""
         self.why_stopped = f"the kernel was stopped: {reason}"
         self.km.provisioner.process.kill()
+
+    def why_ended(self):
+        return self.why_stopped or "the kernel died in this cell"
+
+
+def line_at_fault(traceback):
+    """The number and the text of the last line that a traceback points at; empty without one."""
+    lines = strip_ansi("\n".join(map(str, traceback))).splitlines()
+    found = [re.match(r"-+> *(\d+) (.*)", line) for line in lines]
+    found = [match for match in found if match]
+    return f"line {found[-1][1]}: {found[-1][2].strip()}" if found else ""
 
 
 def unshared(processes):

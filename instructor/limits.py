@@ -17,7 +17,8 @@ class Limits:
     cell: float = 120  # seconds for each cell; the training gets `epoch` more for each epoch
     epoch: float = 30
     notebook: float = 600  # seconds for all cells but the training
-    grace: float = 10  # seconds for an interrupted cell to end, and for the kernel to answer
+    grace: float = 10  # seconds for an interrupted cell to end
+    answer: float = 60  # seconds for the kernel to answer between two cells
     helpers: float = 120  # seconds for the tests of vae_helpers.py
     memory: int = 6 * GB  # of one process, and of a kernel's together; a correct notebook takes 1
     file: int = 1 * GB  # that it writes
@@ -26,5 +27,6 @@ class Limits:
     message: int = 100 * MB  # from the kernel; it is cut off after a larger one
 
 
+PICTURE_FILE = 5 * MB  # of a picture beside the notebook that the student's page shows
 TEXT = 20_000  # characters of one output that the student's page shows
 MESSAGE = 2_000  # characters of a message in a row

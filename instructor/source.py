@@ -29,6 +29,22 @@ def statements(source):
         return [source]
 
 
+def first_name(source):
+    """The first name that a function, a class or an assignment in the source defines, or None."""
+    try:
+        parts = ast.parse(python_of(source)).body
+    except RecursionError:
+        return None
+    for part in parts:
+        if isinstance(part, ast.FunctionDef | ast.ClassDef):
+            return part.name
+        if isinstance(part, ast.Assign):
+            names = [node.id for node in ast.walk(part.targets[0]) if isinstance(node, ast.Name)]
+            if names:
+                return names[0]
+    return None
+
+
 def defined_names(source):
     """The names that a cell itself, not a function in it, defines or imports."""
     symbols = symtable.symtable(python_of(source), "cell", "exec").get_symbols()
@@ -46,7 +62,10 @@ def library_names(source):
             for name in [getattr(node, "module", ""), *(alias.name for alias in node.names)]:
                 imported |= set((name or "").split("."))
         elif isinstance(node, ast.Attribute) and getattr(node.value, "id", "") != "checks":
-            (used if isinstance(node.ctx, ast.Load) else own).add(node.attr)
+            if isinstance(node.ctx, ast.Load):
+                used.add(node.attr)
+            else:
+                own.add(node.attr)
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             own.add(node.name)
     return imported | (used - own)
