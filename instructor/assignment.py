@@ -54,6 +54,11 @@ def points_of_checks():
     return {id: role.get("points", 0) for id, role in roles.items() if role.get("grade")}
 
 
+def is_check(id):
+    """Whether the assignment's cell with this id checks what a student wrote."""
+    return id in points_of_checks()
+
+
 def checks_of_helpers():
     """The ids of the checks of vae_helpers.py."""
     return {id for id, cell in assignment_cells().items() if has_tag(cell, "checks-helpers")}

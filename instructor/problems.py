@@ -9,6 +9,7 @@ import re
 from instructor.assignment import (
     CHECKS,
     assignment_cells,
+    is_check,
     is_to_write,
     names_of_cells,
     names_of_pictures,
@@ -35,7 +36,7 @@ def problems_of(notebook):
     for id, cell in cells.items():
         if "checks" in defined_names(cell.source) and id != CHECKS:
             yield f"checks, in {names[id]}, is the name that the checks use: choose another"
-        if id not in points_of_checks() and uses_checks(python_of(cell.source)):
+        if not is_check(id) and uses_checks(python_of(cell.source)):
             yield f"{names[id]} {USES_CHECKS}"
     shown = pictures_shown(notebook)
     for id, name in names_of_pictures().items():
@@ -76,7 +77,7 @@ def checks_changed(cells):
 
 def library_made(cells, names):
     """Densities and samplers that a library has written out, and the first cell that uses each."""
-    written = {id: cell.source for id, cell in cells.items() if id not in points_of_checks()}
+    written = {id: cell.source for id, cell in cells.items() if not is_check(id)}
     found = library_names("\n".join(map(python_of, written.values())))
     for name in sorted(filter(FORBIDDEN.fullmatch, found)):
         id = next(id for id, source in written.items() if name in library_names(source))

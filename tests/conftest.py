@@ -8,7 +8,7 @@ import pytest
 import torch
 from nbclient import NotebookClient
 
-from instructor.cells import cell_of
+from instructor.assignment import cell_of
 from project import NOTEBOOK, SMALL_RUN
 
 # Two processes that each use every core slow one another many times over.

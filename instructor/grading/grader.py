@@ -12,6 +12,7 @@ from instructor.assignment import (
     assignment_cells,
     checks_of_helpers,
     files_of,
+    is_check,
     names_of_cells,
     points_of_checks,
 )
@@ -24,7 +25,9 @@ from instructor.limits import FILE_SIZE, MB, MESSAGE
 from instructor.problems import USES_CHECKS, problems_of, uses_checks
 
 RUN_TESTS = """
-import sys, pytest
+import os, sys
+os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # which takes longer than the tests
+import pytest
 sys.path.append(sys.argv[1])  # last, so that no file of the student's shadows a library
 options = "-q --tb=no -rf --noconftest -p no:cacheprovider --color=no --rootdir"
 sys.exit(pytest.main([*options.split(), *sys.argv[2:]]))
@@ -75,7 +78,7 @@ class Result:
             if blanks and (NOT_WRITTEN.match(message) or message.startswith("NameError: ")):
                 n_unfinished += 1
             else:
-                name = id if id in points_of_checks() else names.get(id, id)
+                name = id if is_check(id) else names.get(id, id)
                 cells_with.setdefault(message, []).append(name)
         errors = [f"{', '.join(cells)}: {message}" for message, cells in cells_with.items()]
         if blanks:
@@ -210,12 +213,11 @@ def run(result, limits, n_epochs, python):
 
 def run_cell(session, cell, result):
     """Run a cell, and note the message of one that fails, and the check that passes."""
-    is_check = cell.id in points_of_checks()
     try:
-        if is_check:
+        if is_check(cell.id):
             session.load_checks(cell)
         session.run(cell)
-        if is_check:
+        if is_check(cell.id):
             require_printed(cell)
             result.passed.add(cell.id)
     except CellFailed as error:

@@ -246,7 +246,8 @@ class Roster:
             drop_unreadable(submission)
             files = submission.files
             if files and not submission.notebooks() and all(is_helpers(path) for path in files):
-                self.others.append(f"{student}: helpers without a notebook")
+                name = Path(submission.place).name
+                self.others.append(f"{name}: helpers without a notebook of the same name")
                 del self.submissions[student]
                 continue
             note_other_notebooks(submission)

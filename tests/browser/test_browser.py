@@ -18,11 +18,11 @@ import nbformat
 import pytest
 from nbconvert.preprocessors import ClearOutputPreprocessor
 
-from instructor.cells import LAST_GRADED, TRAINING, cell_of, pictures_of
+from instructor.assignment import cell_of, pictures_of
 from instructor.files import read_notebook
 from instructor.handout import make_handout
 from instructor.page import html_page
-from project import NOTEBOOK, ROOT, changed
+from project import LAST_GRADED, NOTEBOOK, ROOT, TRAINING, changed
 
 pytestmark = pytest.mark.browser
 

@@ -20,11 +20,11 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 
 import vae_digits
-from instructor.cells import LAST_GRADED, TRAINING, is_check
-from instructor.grading.source import defined_names
+from instructor.assignment import is_check
 from instructor.handout import ITEM, REGION, blanked, notebook_with_blanks
+from instructor.source import defined_names
 from mistakes import HELPERS, MISTAKES, RIGHT
-from project import NOTEBOOK, ROOT, changed
+from project import LAST_GRADED, NOTEBOOK, ROOT, TRAINING, changed
 from vae_checks import Checks
 
 SWEEP = "VAE_SWEEP" in os.environ

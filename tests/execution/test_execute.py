@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from instructor.cells import LAST_GRADED, SCATTER, cell_of
+from instructor.assignment import cell_of
 from instructor.files import write_whole
 from instructor.page import html_page
-from project import NOTEBOOK, ROOT, changed, instructor, notebook_of
+from project import LAST_GRADED, NOTEBOOK, ROOT, SCATTER, changed, instructor, notebook_of
 
 
 def test_two_executions_store_the_same_bytes(notebook, tmp_path):
@@ -65,12 +65,16 @@ def test_each_picture_is_compared_by_its_colours(notebook, tmp_path):
     cell_of(notebook, "training-curve").outputs = []
     nbformat.write(notebook, tmp_path / "other.ipynb")
     result = instructor("compare", NOTEBOOK, tmp_path / "other.ipynb")
-    verdicts = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+    lines = [line.rpartition(": ") for line in result.stdout.splitlines()]
+    verdicts = {name.split()[0]: verdict for name, _, verdict in lines}
+    place = {cell.id: f"/cells/{place}" for place, cell in enumerate(notebook.cells)}
     sizes = f"sizes differ, {width} x {height} and {height} x {width} pixels"
-    assert verdicts.pop("held-out-codes") == sizes
-    assert verdicts.pop(SCATTER).startswith(f"{70 / 611:.1%} of the pixels differ, by ")
-    assert verdicts.pop("training-curve") == "1 and 0 pictures"
-    assert LAST_GRADED in verdicts and set(verdicts.values()) == {"same"}
+    assert verdicts.pop(place["held-out-codes"]) == sizes
+    assert verdicts.pop(place[SCATTER]).startswith(f"{70 / 611:.1%} of the pixels differ, by ")
+    assert verdicts.pop(place["training-curve"]) == "1 and 0 pictures"
+    assert place[LAST_GRADED] in verdicts and set(verdicts.values()) == {"same"}
+    named = f"{place[SCATTER]} ax (Picture 1: the digits in the latent space): "
+    assert named in result.stdout
     assert result.returncode == 1 and instructor("compare", NOTEBOOK, NOTEBOOK).returncode == 0
 
 

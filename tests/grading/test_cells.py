@@ -5,11 +5,11 @@ from copy import deepcopy
 
 import nbformat
 import pytest
-
 from instructor.cells import ELBO, LAST_GRADED, LAST_PART, PICTURES, SCATTER, TRAINING, cell_of
-from instructor.files import read_notebook
 from instructor.grading.problems import problems_of
 from instructor.grading.restored import identify, put_back
+
+from instructor.files import read_notebook
 from project import NOTEBOOK, code_cell
 
 BS, LOG_PRIOR = "9e7e46b0-8e84-11eb-1648-0f033e4e6068", "ce50c994-90af-11eb-3fc1-a3eea9cda1a2"

@@ -9,13 +9,13 @@ import tempfile
 
 import nbformat
 import pytest
+from instructor.cells import ELBO, cell_of
+from instructor.grading.limits import Limits
 
 from grade_book import remarks, rows_of
-from instructor.cells import ELBO, cell_of
 from instructor.files import read_notebook
 from instructor.grading.gradebook import GradeBook
 from instructor.grading.grader import POINTS, Result
-from instructor.grading.limits import Limits
 from instructor.grading.roster import Submission
 from instructor.grading.sandbox import why_no_sandbox
 from project import NOTEBOOK, ROOT, changed, code_cell, instructor

@@ -6,8 +6,8 @@ import sys
 import xml.etree.ElementTree as ET
 
 import nbformat
-
 from instructor.cells import LAST_GRADED, SCATTER, cell_of
+
 from instructor.files import read_notebook
 from project import NOTEBOOK, ROOT, notebook_of, small_environment
 

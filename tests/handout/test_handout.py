@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from instructor.cells import is_check
+from instructor.assignment import is_check
 from instructor.files import read_notebook
 from instructor.blanks import REGION, blanked
 from instructor.handout import ANSWER

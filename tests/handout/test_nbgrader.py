@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from instructor.cells import cell_of
+from instructor.assignment import cell_of
 from instructor.files import read_notebook
 from instructor.handout import make_handout
 from project import NOTEBOOK, ROOT, changed, small_environment

@@ -17,9 +17,9 @@ import pytest
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
-from instructor.cells import LAST_GRADED, TRAINING, cell_of, is_check, pictures_of
-from instructor.grading.source import library_names
-from project import NOTEBOOK, ROOT
+from instructor.assignment import cell_of, is_check, pictures_of
+from instructor.source import library_names
+from project import LAST_GRADED, NOTEBOOK, ROOT, TRAINING
 from vae_checks.library import FORBIDDEN
 
 # The ids of the original's cells, in its order. Between them lie the cells that the port adds.
