@@ -50,7 +50,8 @@ def grade(arguments):
 
 def parser():
     parser = argparse.ArgumentParser(
-        prog="python -m instructor", description="Check, execute, hand out, grade and compare notebooks."
+        prog="python -m instructor",
+        description="Check, execute, hand out, grade and compare notebooks.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -62,8 +63,8 @@ def parser():
     command(
         check,
         "Check that the assignment agrees with itself.",
-        "Nothing is run: ids, points, blanks, pictures and stored outputs are compared. Prints what "
-        "the assignment consists of, or a line for each place that does not fit.",
+        "Nothing is run: ids, points, texts, blanks, pictures and stored outputs are compared. "
+        "Prints what the assignment consists of, or a line for each place that does not fit.",
     )
 
     add = command(

@@ -91,21 +91,22 @@ def problems_of_first_cell(notebook):
     if not table:
         yield "the first cell has no table with the points of checks, such as `elbo` 10"
         return
-    listed = {name: int(points) for name, points in POINTS.findall(table)}
-    given = {}
+    in_table = {name: int(points) for name, points in POINTS.findall(table)}
+    in_metadata = {}
     for cell in notebook.cells:
         call = CALL.search(cell.source)
         if is_check(cell) and call:
-            given[call[1]] = role_of(cell).get("points")
-    for name in [*given, *(listed.keys() - given)]:
-        if listed.get(name) != given.get(name):
-            metadata = f"{given[name]} in the check's metadata" if name in given else "no such check"
-            in_table = listed.get(name, "no points")
-            yield f"{name}: {in_table} in the table of the first cell, {metadata}"
-    total = TOTAL.search(table.splitlines()[-1])
-    if not total or int(total[1]) != sum(listed.values()):
-        number = total[1] if total else "to a total in its last row"
-        yield f"the points in the table of the first cell add up to {sum(listed.values())}, not {number}"
+            in_metadata[call[1]] = role_of(cell).get("points")
+    for name in dict.fromkeys([*in_metadata, *in_table]):
+        if in_table.get(name) != in_metadata.get(name):
+            listed = f"{in_table.get(name, 'no')} points in the table of the first cell"
+            given = f"{in_metadata[name]} in the check's metadata"
+            yield f"{name}: {listed}, {given if name in in_metadata else 'but there is no such check'}"
+    total, in_last_row = sum(in_table.values()), TOTAL.search(table.splitlines()[-1])
+    if not in_last_row:
+        yield f"the table of the first cell has no total in its last row: {total}"
+    elif int(in_last_row[1]) != total:
+        yield f"the points in the table of the first cell add up to {total}, not {in_last_row[1]}"
 
 
 # Each cell ---------------------------------------------------------------------------------------

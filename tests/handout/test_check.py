@@ -69,11 +69,11 @@ CHANGES = {
     "an id twice": (attribute("encoder", "id", ELBO), f"{ELBO} is the id of several cells"),
     "points in the metadata alone": (
         role("check-elbo", "points", 12),
-        "elbo: 10 in the table of the first cell, 12 in the check's metadata",
+        "elbo: 10 points in the table of the first cell, 12 in the check's metadata",
     ),
     "points in the table alone": (
         lambda notebook: source(notebook.cells[0].id, "`elbo` 10", "`elbo` 12")(notebook),
-        "elbo: 12 in the table of the first cell, 10 in the check's metadata",
+        "elbo: 12 points in the table of the first cell, 10 in the check's metadata",
     ),
     "the total": (
         lambda notebook: source(notebook.cells[0].id, "| 100 |", "| 101 |")(notebook),
@@ -85,7 +85,7 @@ CHANGES = {
     ),
     "an exercise removed": (
         no_elbo_exercise,
-        "elbo: 10 in the table of the first cell, no such check",
+        "elbo: 10 points in the table of the first cell, but there is no such check",
     ),
     "a check's metadata lost": (no_metadata, "it is a check, but its metadata do not say so"),
     "a check that does not exist": (

@@ -15,8 +15,8 @@ import nbformat
 import pytest
 
 from instructor.assignment import is_check
-from instructor.files import read_notebook
 from instructor.blanks import REGION, blanked
+from instructor.files import read_notebook
 from instructor.handout import ANSWER
 from project import NOTEBOOK, ROOT, instructor
 
