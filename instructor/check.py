@@ -99,9 +99,11 @@ def problems_of_first_cell(notebook):
             in_metadata[call[1]] = role_of(cell).get("points")
     for name in dict.fromkeys([*in_metadata, *in_table]):
         if in_table.get(name) != in_metadata.get(name):
-            listed = f"{in_table.get(name, 'no')} points in the table of the first cell"
-            given = f"{in_metadata[name]} in the check's metadata"
-            yield f"{name}: {listed}, {given if name in in_metadata else 'but there is no such check'}"
+            given = "but there is no such check"
+            if name in in_metadata:
+                given = f"{in_metadata[name]} in the check's metadata"
+            listed = in_table.get(name, "no")
+            yield f"{name}: {listed} points in the table of the first cell, {given}"
     total, in_last_row = sum(in_table.values()), TOTAL.search(table.splitlines()[-1])
     if not in_last_row:
         yield f"the table of the first cell has no total in its last row: {total}"
