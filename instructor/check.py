@@ -39,12 +39,9 @@ def require_consistent(outputs=True):
 
 def problems_of_edition(notebook, helpers, outputs=True):
     """A line for each place of the notebook, or of the helpers' source, that does not fit."""
-    ids = [cell.get("id") for cell in notebook.cells]
-    lost, double = ids.count(None), {id for id in ids if ids.count(id) > 1}
-    if lost or double:
-        if lost:
-            yield f"{lost} cells have lost their ids: restore them from an earlier version"
-        yield from (f"{id} is the id of several cells" for id in sorted(double, key=str) if id)
+    problems = [*problems_of_ids(notebook)]
+    if problems:  # all else is said of cells by their ids
+        yield from problems
         return
     names = names_of_cells(notebook.cells)
     yield from problems_of_first_cell(notebook)
@@ -62,6 +59,20 @@ def problems_of_edition(notebook, helpers, outputs=True):
 
 def role_of(cell):
     return cell.metadata.get("nbgrader", {})
+
+
+def problems_of_ids(notebook):
+    ids = [cell.get("id") for cell in notebook.cells]
+    if None in ids:
+        yield f"{ids.count(None)} cells have lost their ids: restore them from an earlier version"
+    for id in dict.fromkeys(ids):
+        if id and ids.count(id) > 1:
+            yield f"{id} is the id of {ids.count(id)} cells"
+    known = {cell.get("id"): role_of(cell).get("grade_id") for cell in notebook.cells}
+    changed = [id for id, grade_id in known.items() if id and grade_id and id != grade_id]
+    if changed:
+        example = f"{changed[0]} for {known[changed[0]]}"
+        yield f"{len(changed)} cells have other ids than nbgrader's `grade_id`: {example}"
 
 
 def is_check(cell):

@@ -1,10 +1,12 @@
 """`python -m instructor check`: the assignment agrees with itself, and what half a change says."""
 
+from copy import deepcopy
+
 import pytest
 
 from instructor.assignment import HELPERS, cell_of
 from instructor.check import problems_of_edition, require_consistent
-from project import ROOT, changed, code_cell
+from project import ROOT, changed
 
 ELBO = "ccf226b8-90b6-11eb-15a2-d30c9e27aebb"
 SCATTER = "db18e7e2-90bb-11eb-18e5-87e4f094123d"
@@ -58,15 +60,21 @@ def no_elbo_exercise(notebook):
 
 
 def check_twice(notebook):
-    cell = cell_of(notebook, "check-elbo")
-    again = code_cell(cell.source, "check-again", **{k: cell[k] for k in ("metadata", "outputs")})
-    again.execution_count = 1
+    again = deepcopy(cell_of(notebook, "check-elbo"))
+    again.id = again.metadata.nbgrader.grade_id = "check-again"
     notebook.cells.append(again)
+
+
+def other_ids(notebook):
+    """As after a tool that keeps metadata, but not ids."""
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"
 
 
 CHANGES = {
     "ids lost": (no_ids, "cells have lost their ids"),
-    "an id twice": (attribute("encoder", "id", ELBO), f"{ELBO} is the id of several cells"),
+    "other ids": (other_ids, "other ids than nbgrader's `grade_id`: cell-1 for d402633e-"),
+    "an id twice": (attribute("encoder", "id", ELBO), f"{ELBO} is the id of 2 cells"),
     "points in the metadata alone": (
         role("check-elbo", "points", 12),
         "elbo: 10 points in the table of the first cell, 12 in the check's metadata",
