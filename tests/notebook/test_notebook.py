@@ -61,6 +61,7 @@ def executed(kernel_for):
 # The cells ----------------------------------------------------------------------------------
 
 
+@pytest.mark.edition
 def test_every_cell_of_the_original_is_there_in_its_order(notebook):
     ids = [cell.id for cell in notebook.cells]
     added = [id for id in ids if re.fullmatch(r"[a-z]+(-[a-z]+)*", id)]
@@ -94,6 +95,7 @@ def test_stored_outputs_are_complete_described_and_without_noise(notebook):
             assert picture.convert("RGBA").getextrema()[3] == (255, 255), cell.id
 
 
+@pytest.mark.edition
 def test_stored_result_is_that_of_100_epochs_on_mnist(notebook):
     loaded, trained = (text_of(cell_of(notebook, id)) for id in (LOAD, TRAINING))
     assert "MNIST: 60,000 training and 10,000 held-out digits" in loaded
@@ -103,6 +105,22 @@ def test_stored_result_is_that_of_100_epochs_on_mnist(notebook):
     # What an independent implementation reached, and 1.5 nats for another seed.
     assert float(train_elbo) == pytest.approx(-135.2, abs=1.5)
     assert float(heldout_elbo) == pytest.approx(-147.2, abs=1.5)
+
+
+@pytest.mark.edition
+def test_numbers_in_texts_are_those_of_the_stored_run(notebook):
+    questions = cell_of(notebook, "questions-evidence").source
+    results = (ROOT / "docs" / "results.md").read_text()
+    stored = text_of(cell_of(notebook, "evidence-by-epoch"))
+    numbers = re.findall(r"(?m)^ +(\d+) +(\S+) +(\S+) +(\S+)$", stored)
+    assert len(numbers) == 14  # seven epochs of training digits, then of held-out digits
+    for part, rows in (("training", numbers[:7]), ("held-out", numbers[7:])):
+        for name, column in zip(("log p(x)", "ELBO", "gap"), zip(*(row[1:] for row in rows))):
+            line = f"| {part} digits: {name} | {' | '.join(column)} |\n"
+            assert line in questions and line in results, line
+    (picture,) = pictures_of(cell_of(notebook, "who-overfits"))
+    shown = Image.open(ROOT / "docs" / "who_overfits.png")
+    assert np.array_equal(np.asarray(shown), np.asarray(image_of(picture)))
 
 
 # Running it ---------------------------------------------------------------------------------
