@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import time
 
 import nbformat
@@ -13,20 +12,22 @@ from project import NOTEBOOK, ROOT, changed
 
 CALL = "gaussian_log_density(*torch.zeros(3, 1))"
 SOLUTION = "return -0.5 * math.log(2 * math.pi) - log_std"
+HELPERS = (ROOT / "vae_helpers.py").read_text()
+LINE = HELPERS.split(SOLUTION)[0].count("\n") + 1
 
 
 @pytest.fixture(scope="module")
 def edit_and_run(kernel_for, tmp_path_factory):
     """A function that edits a copy of the helpers and then runs a cell in a kernel that uses it."""
     folder = tmp_path_factory.mktemp("beside")
-    helpers = shutil.copy(ROOT / "vae_helpers.py", folder / "vae_helpers.py")
-    original = helpers.read_text()
+    helpers = folder / "vae_helpers.py"
+    helpers.write_text(HELPERS)
     path = os.pathsep.join(map(str, (folder, ROOT)))
     with kernel_for(nbformat.read(NOTEBOOK, as_version=4), PYTHONPATH=path) as kernel:
         kernel.run_all(until="data")
 
         def run(cell, right=SOLUTION, wrong=SOLUTION, above=""):
-            helpers.write_text(above + changed(original, right, wrong))
+            helpers.write_text(above + changed(HELPERS, right, wrong))
             # The reloader looks at the time of modification.
             os.utime(helpers, ns=(time.time_ns(), time.time_ns()))
             return kernel.evaluate(cell)
@@ -52,17 +53,15 @@ def test_a_traceback_quotes_the_line_at_fault(edit_and_run, above):
     wrong = f"half = 0.5\n    z.has_no_such_name\n    {SOLUTION}"
     shown = failure(edit_and_run, CALL, SOLUTION, wrong, above)
     (quoted,) = re.findall(r"(?m)^-+> (\d+) +(z\..*)$", shown)
-    source = above + changed((ROOT / "vae_helpers.py").read_text(), SOLUTION, wrong)
-    line = source.split("z.has_no_such_name")[0].count("\n") + 1
-    assert quoted == (str(line), "z.has_no_such_name")
+    assert quoted == (str(above.count("\n") + LINE + 1), "z.has_no_such_name")
     assert "Error retrieving source" not in shown
 
 
 @pytest.mark.parametrize("wrong, above, says", [
-    ("return (", "", r"vae_helpers\.py, line 82: .*never closed"),
-    (SOLUTION, "\n1 / 0\n", r"vae_helpers\.py, line 2: .*division by zero"),
+    ("return (", "", f"vae_helpers.py, line {LINE}: SyntaxError: '(' was never closed"),
+    (SOLUTION, "\n1 / 0\n", "vae_helpers.py, line 2: ZeroDivisionError: division by zero"),
 ])  # fmt: skip
 def test_helpers_that_cannot_be_read_are_not_checked(edit_and_run, wrong, above, says):
     shown = failure(edit_and_run, "checks.gaussian()", SOLUTION, wrong, above)
-    assert re.search(says, shown), shown
+    assert says in shown
     assert "ok:" not in shown
