@@ -89,7 +89,7 @@ def load_digits(root="data", dataset=None):
         except RuntimeError as error:
             print(f"NOT MNIST: these are the drawn digits embedded in this project. {error}")
             return _embedded_digits()
-    if not dataset or not os.path.isdir(dataset):
+    if not os.path.isdir(dataset):
         raise ValueError(
             "VAE_DATASET, or the argument dataset, must be auto, mnist, embedded or an existing "
             f"folder, not {os.fspath(dataset)!r} (the working directory is {os.getcwd()})"
