@@ -1,34 +1,55 @@
 """The importance weights, and the tighter bound that they give."""
 
 import math
+from typing import NamedTuple
 
 import torch
 
 from . import reference
-from .checking import require, require_same, require_shape
+from .checking import CheckFailed, require, require_same, require_shape
 from .networks import inputs_of
-from .objective import MODERATE, SURE_OF_PIXELS, likely_digits, random_networks
+from .objective import MODERATE, SURE_OF_PIXELS, likely_digits, own_networks, random_networks
 from .samplers import require_draws
 
 IN_EVALUATION = SURE_OF_PIXELS._replace(training=False)
 
 
-def try_weights(notebook, name, setting, k, digits=likely_digits, noise=0):
+class Weights(NamedTuple):
+    """What the log weights of codes are made of, each (B, k), in double precision."""
+
+    log_p_x: torch.Tensor
+    log_p_z: torch.Tensor
+    log_q_z: torch.Tensor
+    kl: torch.Tensor
+
+    @property
+    def exact(self):
+        return self.log_p_x + self.log_p_z - self.log_q_z
+
+    @property
+    def bound(self):
+        return (self.exact.logsumexp(dim=1) - math.log(self.exact.shape[1])).mean()
+
+
+def try_weights(notebook, networks, name, setting, k, digits=likely_digits):
     """Call log_weights(x, k) or iwae(x, k), whichever has this name, and note the codes it draws.
 
     Accepted are k batches of B codes and one batch of B k codes, in either order: draw after draw
     for all digits, or digit after digit with all of its draws.
-    Returns: the value; z, q_mean, q_log_std, (B, k, Dz); the exact log weights, (B, k), in double.
+    Returns: the value, and for both orders the codes' noise, (B, k, Dz), and their Weights.
     """
-    with random_networks(notebook, "log_weights", setting) as (encoder, decoder):
+    encoder, decoder = networks
+    with random_networks(notebook, "log_weights", networks, setting):
         x = digits(notebook, decoder)
-        notebook.seed(noise)
+        notebook.seed(k)
         with inputs_of(decoder, notebook.Dz) as seen:
             value = getattr(notebook, name)(x.clone(), k)
         B, Dz = len(x), notebook.Dz
-        shape, what = ((B, k), "one row for each digit") if name == "log_weights" else ((), "a mean")
-        require_shape(f"{name}(x, {k})", value, shape, f"Expected is {what}.")
-        codes = torch.cat([x.new_empty(0, Dz), *seen]).double()
+        if name == "log_weights":
+            require_shape(f"{name}(x, {k})", value, (B, k), "Expected is a row for each digit.")
+        else:
+            require_shape(f"{name}(x, {k})", value, (), "Is the mean over the digits missing?")
+        codes = torch.cat([x.new_empty(0, Dz), *seen])
         question = "Is one code used k times?" if len(codes) == B and k > 1 else ""
         require(
             len(codes) == B * k,
@@ -37,12 +58,22 @@ def try_weights(notebook, name, setting, k, digits=likely_digits, noise=0):
         )
         with torch.no_grad():
             mean, log_std = (t.double()[:, None].expand(B, k, Dz) for t in encoder(x))
-            orders = codes.reshape(k, B, Dz).transpose(0, 1), codes.reshape(B, k, Dz)
-            z = min(orders, key=lambda z: (((z - mean) / log_std.exp()) ** 2).mean())
-            y = decoder(z.float())
-            likelihood = reference.log_likelihood_of(x[:, None], y)
-            exact = likelihood + reference.log_prior(z) - reference.log_q(z, mean, log_std)
-        return value.detach().double(), z, mean, log_std, exact, likelihood
+            logit_means = decoder(codes)
+        by_draw, by_digit = (
+            (lambda t: t.unflatten(0, (k, B)).transpose(0, 1)),
+            (lambda t: t.unflatten(0, (B, k))),
+        )
+        tried = []
+        for in_rows in by_draw, by_digit:
+            z, y = in_rows(codes).double(), in_rows(logit_means)
+            weights = Weights(
+                reference.log_likelihood_of(x[:, None], y),
+                reference.log_prior(z),
+                reference.log_q(z, mean, log_std),
+                reference.kl_divergence(mean, log_std),
+            )
+            tried.append((z, mean, log_std, weights))
+        return value.detach().double(), tried
 
 
 def iwae(notebook):
@@ -57,16 +88,17 @@ def iwae(notebook):
 
     And the codes must be draws from q(z | x), as in checks.elbo().
     """
+    networks = own_networks(notebook)
     for setting in MODERATE, IN_EVALUATION:
-        require_new_codes(notebook, setting)
+        require_new_codes(notebook, networks, setting)
     print("ok: log_weights(x, k) draws k codes from q(z | x) for each digit")
     for setting, digits in (MODERATE, likely_digits), (IN_EVALUATION, random_digits):
         for k in 6, 1:
-            require_weights(notebook, setting, k, digits)
+            require_weights(notebook, networks, setting, k, digits)
     print("ok: its values are the log importance weights of these codes")
     for setting, digits in (MODERATE, likely_digits), (IN_EVALUATION, random_digits):
         for k in 6, 1:
-            require_bound(notebook, setting, k, digits)
+            require_bound(notebook, networks, setting, k, digits)
     print("ok: iwae(x, k) is the importance-weighted bound for these codes")
 
 
@@ -75,10 +107,13 @@ def random_digits(notebook, decoder):
     return notebook.pixels(5, seed=1500)
 
 
-def require_new_codes(notebook, setting):
-    _, z, mean, log_std, *_ = try_weights(
-        notebook, "log_weights", setting, 3, lambda notebook, _: notebook.pixels(700, seed=1510)
-    )
+def many_digits(notebook, decoder):
+    return notebook.pixels(700, seed=1510)
+
+
+def require_new_codes(notebook, networks, setting):
+    _, tried = try_weights(notebook, networks, "log_weights", setting, 3, many_digits)
+    z, mean, log_std, _ = max(tried, key=lambda t: t[-1].log_q_z.sum())
     name = f"log_weights(x, 3) {setting}"
     once = f"{name}: the k codes of each digit are the same. Is one code used k times?"
     require(not torch.equal(z[:, 0], z[:, 1]), once)
@@ -86,11 +121,16 @@ def require_new_codes(notebook, setting):
     require_draws(f"{name}: the codes z that the decoder is given", *rows)
 
 
-def require_weights(notebook, setting, k, digits):
-    found, z, mean, log_std, exact, likelihood = try_weights(
-        notebook, "log_weights", setting, k, digits, noise=1
-    )
-    prior, log_q = reference.log_prior(z), reference.log_q(z, mean, log_std)
+def require_weights(notebook, networks, setting, k, digits):
+    found, tried = try_weights(notebook, networks, "log_weights", setting, k, digits)
+    found = found.sort(dim=1).values  # the codes of a digit in any order
+
+    def error(weights):
+        return (found - weights.exact.sort(dim=1).values).abs().max().nan_to_num(math.inf)
+
+    weights = min((w for *_, w in tried), key=error)
+    likelihood, prior, log_q, kl = weights
+    exact = weights.exact
     mistakes = {
         "Are the weights the wrong way up, q / p?": -exact,
         "Did you leave out log q(z | x)?": likelihood + prior,
@@ -99,13 +139,13 @@ def require_weights(notebook, setting, k, digits):
         "Does log p(z) have the wrong sign?": likelihood - prior - log_q,
         "Is log p(z) in it twice? joint_log_density has it, too.": exact + prior,
         "Is it log p(x | z) alone?": likelihood,
-        "Is the KL in it? A weight needs log q(z | x) at its own code.": (
-            likelihood - reference.kl_divergence(mean, log_std)
-        ),
+        "Is the KL in it? A weight needs log q(z | x) at its own code.": (likelihood - kl),
         "Are these the weights, without their logarithm?": exact.exp(),
         "Is - log k in it? It belongs to iwae.": exact - math.log(k),
         "Are the weights normalized? log_softmax belongs elsewhere.": exact.log_softmax(dim=1),
-        "Is it summed over the codes or the digits?": exact.sum(dim=1, keepdim=True).expand_as(exact),
+        "Is it summed over the codes or the digits?": exact.sum(dim=1, keepdim=True).expand_as(
+            exact
+        ),
         "Is the mean over the digits taken?": exact.mean(dim=0, keepdim=True).expand_as(exact),
         "Is it the ELBO, the same number for all codes?": exact.mean().expand_as(exact),
         "Are codes and digits in different orders: repeat for repeat_interleave?": (
@@ -118,16 +158,14 @@ def require_weights(notebook, setting, k, digits):
         "the row of this digit?"
     )
     name = f"log_weights(x, {k}) {setting}"
-    found, exact = found.sort(dim=1).values, exact.sort(dim=1).values  # in any order of the codes
-    require_same(name, found, exact, in_order, otherwise)
+    require_same(name, found, exact.sort(dim=1).values, in_order, otherwise)
 
 
-def require_bound(notebook, setting, k, digits):
-    found, *_, w, _ = try_weights(notebook, "iwae", setting, k, digits, noise=2)
+def require_bound(notebook, networks, setting, k, digits):
+    found, tried = try_weights(notebook, networks, "iwae", setting, k, digits)
+    w = min((w for *_, w in tried), key=lambda w: (found - w.bound).abs()).exact
     bounds, log_k = w.logsumexp(dim=1) - math.log(k), math.log(k)
-    naive = "Is it the log of a mean of exp(log_weights), which underflows? Use logsumexp."
     mistakes = {
-        naive: w.float().exp().mean(dim=1).log().mean().double(),
         "Is - log k left out?": bounds.mean() + log_k,
         "Is log k added, where it is subtracted?": bounds.mean() + 2 * log_k,
         "Is log k subtracted from each weight and once more?": bounds.mean() - log_k,
@@ -153,11 +191,11 @@ def require_bound(notebook, setting, k, digits):
         "Are the weights the wrong way up, q / p?": (-w).logsumexp(dim=1).mean() - log_k,
         "Is it in bits? Nats are expected.": bounds.mean() / math.log(2),
     }
-    underflow = "Is exp taken of log weights far below 0? Use logsumexp over the codes of a digit."
-    otherwise = underflow if not found.isfinite() else (
-        f"Is it logsumexp over the {k} codes of each digit, minus log k, averaged over the digits?"
-    )
-    name = f"iwae(x, {k}) {setting}"
+    name, expected = f"iwae(x, {k}) {setting}", bounds.mean()
     if not found.isfinite():
-        require(False, f"{name}: got {found:.6g}, expected {bounds.mean():.6g}. {underflow}")
-    require_same(name, found, bounds.mean(), mistakes, otherwise, 2e-5)
+        underflow = "Is exp taken of log weights far below 0? Use logsumexp over a digit's codes."
+        raise CheckFailed(f"{name}: got {found:.6g}, expected {expected:.6g}. {underflow}")
+    otherwise = (
+        f"Is it logsumexp over the {k} codes of each digit, minus log k, and the mean of it?"
+    )
+    require_same(name, found, expected, mistakes, otherwise, 2e-5)

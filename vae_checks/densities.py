@@ -163,11 +163,15 @@ def log_likelihood(notebook):
         found, y = notebook.log_likelihood(x, z), decoder(z)
         exact = reference.log_likelihood_of(x, y)
         mistakes = {
-            "Did you apply a sigmoid to the logit-means?": reference.log_likelihood_of(x, y.sigmoid()),
+            "Did you apply a sigmoid to the logit-means?": reference.log_likelihood_of(
+                x, y.sigmoid()
+            ),
             "Are x = 0 and x = 1 exchanged?": reference.log_likelihood_of(1 - x, y),
             "Did you take the mean over the pixels, not the sum?": exact / x.shape[1],
         }
-        otherwise = "Is it the sum of log Ber(x | sigmoid(y)) for y = decoder(z), large as y may be?"
+        otherwise = (
+            "Is it the sum of log Ber(x | sigmoid(y)) for y = decoder(z), large as y may be?"
+        )
         require_function("log_likelihood(x, z)", found, exact, mistakes, otherwise, z=z)
         what = "log_likelihood(x, z): the gradient with respect to the decoder's parameters"
         parameters = [*decoder.parameters()]
@@ -180,7 +184,10 @@ def joint(notebook):
     decoder, (x, z) = own_or_reference(notebook, "decoder"), digits_and_codes(notebook, 1065)
     with restored(decoder), notebook.alone("joint_log_density", decoder=decoder):
         randomize(decoder, notebook.layers("decoder"), 1066)
-        found, likelihood = notebook.joint_log_density(x, z), reference.log_likelihood_of(x, decoder(z))
+        found, likelihood = (
+            notebook.joint_log_density(x, z),
+            reference.log_likelihood_of(x, decoder(z)),
+        )
         prior = reference.log_prior(z.double())
         mistakes = {
             "Did you leave out the prior?": likelihood,

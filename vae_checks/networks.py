@@ -1,6 +1,6 @@
 """The two networks: their layers, and other weights in them while a check looks."""
 
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -176,7 +176,9 @@ def require_layers(notebook, name, network):
             cut = f"{output_name}: its values are correct, its gradients are not"
             if all(not slope.any() for slope in found):
                 cut = f"{output_name}: no gradient reaches its hidden layer"
-            agree = all(same(f / e.abs().max(), e / e.abs().max(), 1e-3) for f, e in zip(found, exact))
+            agree = all(
+                same(f / e.abs().max(), e / e.abs().max(), 1e-3) for f, e in zip(found, exact)
+            )
             require(agree, f"{cut}. Is something detached?")
 
 
@@ -203,7 +205,9 @@ def parameters_by_role(network, layers, name="network"):
         else:
             by_role["last bias"].append(p)
 
-    lists = "Are the layers in a plain list? Use nn.ModuleList or nn.Sequential, which register them"
+    lists = (
+        "Are the layers in a plain list? Use nn.ModuleList or nn.Sequential, which register them"
+    )
     require(parameters, f"{name}: has no parameters. {lists}.")
     found = [sum(p.numel() for p in members) for members in by_role.values()]
     expected = [n_in * n_hidden, n_hidden, n_hidden * n_out, n_out]
@@ -211,14 +215,14 @@ def parameters_by_role(network, layers, name="network"):
     require(
         found == expected and len(by_role["hidden weights"]) == 1,
         f"{name}: its parameters have the shapes {shapes}, expected weights from {n_in} inputs to "
-        f"{n_hidden} units and from these to {n_out} outputs, and a bias for each. Is there another "
-        "layer or another width, or is one of them missing or kept in a plain list?",
+        f"{n_hidden} units and from these to {n_out} outputs, and a bias for each. Is there "
+        "another layer or another width, or is one of them missing or kept in a plain list?",
     )
     return by_role
 
 
 def rows_of(weights, n_columns):
-    """A matrix of weights with n_columns columns, as nn.Linear keeps it; by hand it may be turned."""
+    """A matrix of weights with n_columns columns: by hand they may be its rows."""
     return weights if weights.shape[-1] == n_columns else weights.T
 
 
@@ -257,7 +261,7 @@ def outputs_of(network, name, v, layers):
 
 
 def require_every_output(name, network, v, layers, last_bias):
-    """The outputs are the same in each call and mode, and depend on every unit of the last layer."""
+    """The outputs are the same in each call and mode, and use every unit of the last layer."""
 
     def outputs():
         return torch.cat([*outputs_of(network, name, v, layers)], dim=1)

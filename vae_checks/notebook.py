@@ -127,7 +127,8 @@ def require_readable_helpers():
     except Exception as error:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
         line = frames[-1].lineno if frames else getattr(error, "lineno", "?")
+        message = f"{type(error).__name__}: {getattr(error, 'msg', error)}"
         raise CheckFailed(
-            f"{Path(file).name}, line {line}: {type(error).__name__}: {getattr(error, 'msg', error)}. "
+            f"{Path(file).name}, line {line}: {message}. "
             "The file cannot be imported, so nothing in it was checked."
         ) from None

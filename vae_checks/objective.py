@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from . import reference
-from .checking import CheckFailed, gradients_of, require, require_same, require_shape, same
+from .checking import CheckFailed, gradients_of, require, require_shape, same
 from .networks import inputs_of, own_or_reference, randomize, restored
 from .samplers import require_draws
 
@@ -73,25 +73,28 @@ class Trial(NamedTuple):
         return min(self.estimates, key=lambda estimate: (estimate - self.value).abs())
 
 
-@contextmanager
-def random_networks(notebook, name, setting):
-    """A context in which the function of this name meets networks with random weights.
+def own_networks(notebook):
+    """The student's encoder and decoder, or others in place of those that fail their checks."""
+    return own_or_reference(notebook, "encoder"), own_or_reference(notebook, "decoder")
 
-    They are the student's own, with other weights, and get theirs back at the end. Given: encoder
-    and decoder.
+
+@contextmanager
+def random_networks(notebook, name, networks, setting):
+    """A context in which the function of this name meets the networks with random weights.
+
+    They get their own weights back at the end.
     """
-    networks = {n: own_or_reference(notebook, n) for n in ("encoder", "decoder")}
-    encoder, decoder = networks.values()
+    encoder, decoder = networks
     with (
         restored(encoder, decoder),
-        notebook.alone(name, **networks),
+        notebook.alone(name, encoder=encoder, decoder=decoder),
         torch.set_grad_enabled(setting.gradients),
     ):
         randomize(encoder, notebook.layers("encoder"), 1100, outputs=setting.encoder)
         randomize(decoder, notebook.layers("decoder"), 1200, 0.3, setting.decoder)
         encoder.train(setting.training)
         decoder.train(setting.training)
-        yield encoder, decoder
+        yield
 
 
 @torch.no_grad()
@@ -101,9 +104,14 @@ def likely_digits(notebook, decoder, n=5):
     return (likely ^ (notebook.numbers(n, notebook.Ddata, seed=1400) > 2.5)).float()
 
 
-def try_elbo(notebook, setting, digits=likely_digits, noise=0):
+def many_digits(notebook, decoder):
+    return notebook.pixels(2000, seed=1080)
+
+
+def try_elbo(notebook, networks, setting, digits=likely_digits, noise=0):
     """Call elbo(x) once in this setting and note the codes that the decoder is given."""
-    with random_networks(notebook, "elbo", setting) as (encoder, decoder):
+    encoder, decoder = networks
+    with random_networks(notebook, "elbo", networks, setting):
         x = digits(notebook, decoder)
         notebook.seed(noise)
         with inputs_of(decoder, notebook.Dz) as seen:
@@ -135,18 +143,19 @@ def elbo(notebook):
     (z - q_mean) / exp(q_log_std) are independent and standard normal. Both must hold in training
     and in evaluation mode, with and without gradients.
     """
-    first, again = (try_elbo(notebook, MODERATE, noise=seed) for seed in (1, 2))
+    networks = own_networks(notebook)
+    first, again = (try_elbo(notebook, networks, MODERATE, noise=seed) for seed in (1, 2))
     same_codes = "elbo(x): two calls give the decoder the same codes. Is z sampled, and afresh?"
     require(not torch.equal(first.z, again.z), same_codes)
 
     for setting in MODERATE, WIDE:
-        many = try_elbo(notebook, setting, lambda notebook, _: notebook.pixels(2000, seed=1080))
+        many = try_elbo(notebook, networks, setting, many_digits)
         what = f"elbo(x) {setting}: the codes z that the decoder is given"
         order = many.q_log_std.sum(dim=1).argsort()  # those of small log_std in the first half
         require_draws(what, many.z[order], many.q_mean[order], many.q_log_std[order])
     print("ok: elbo(x) gives the decoder new draws from q(z | x) each time")
 
-    trials = [first, *(try_elbo(notebook, s) for s in (NEAR_THE_PRIOR, SURE_OF_PIXELS))]
+    trials = [first, *(try_elbo(notebook, networks, s) for s in (NEAR_THE_PRIOR, SURE_OF_PIXELS))]
     for trial, setting in zip(trials, (MODERATE, NEAR_THE_PRIOR, SURE_OF_PIXELS)):
         if not same(trial.value, trial.estimate, 2e-5):
             question = question_about_elbo(notebook, trials, setting)
@@ -252,11 +261,11 @@ def question_about_elbo(notebook, trials, setting):
     for question, values in MISTAKES.items():
         if any(all(same(t.value, value(t), 2e-5) for t in trials) for value in values):
             return question
+    naive = "Is the Bernoulli density computed from the mean, which is nearly 0 or 1 here?"
+    if not all(t.value.isfinite() for t in trials):
+        return f"Does it overflow, or take the logarithm of zero? {naive}"
     if setting == SURE_OF_PIXELS:  # the first one that fails
-        return "Is the Bernoulli density computed from the mean, which is nearly 0 or 1 here?"
-    for t in trials:
-        if not math.isfinite(t.value):
-            return "Does it overflow, or take the logarithm of zero or of a negative number?"
+        return naive
     for term, name in (lambda t: -t.kl, "KL"), (lambda t: t.log_p_z - t.log_q_z, "last two terms"):
         factors = [((t.value - t.log_p_x) / term(t)).item() for t in trials]
         if max(factors) - min(factors) < 1e-3 * abs(factors[0]):
@@ -306,12 +315,13 @@ def gradients(notebook):
     for that: a wrong ELBO fails checks.elbo() alone. The two agree to 0.1 %, by single precision
     and by the curvature; with a part cut off they differ by more than 3 % in one of the directions.
     """
-    with random_networks(notebook, "elbo", GENTLE) as networks:
+    networks = own_networks(notebook)
+    with random_networks(notebook, "elbo", networks, GENTLE):
         x = likely_digits(notebook, networks[1], N_DIGITS)
 
         def value():
             notebook.seed(7)
-            return notebook.elbo(x.clone())
+            return notebook.value("elbo")(x.clone())  # checks.elbo() watches what it calls
 
         require_shape("elbo(x)", value(), (), "Is the mean over the batch missing?")
         require(value().isfinite(), f"elbo(x): got {value().item()}, which has no gradient.")
@@ -324,7 +334,9 @@ def gradients(notebook):
             what = f"the gradient of elbo(x) with respect to the {name}'s parameters"
             if (found - exact).abs().max() > 1e-2 * exact.abs().max():
                 worst = (found - exact).abs().argmax()
-                question = question_about_gradient(notebook, x, networks, network, directions, found)
+                question = question_about_gradient(
+                    notebook, x, networks, network, directions, found
+                )
                 raise CheckFailed(
                     f"{what}: along a random direction got the slope {found[worst]:.4g}, but "
                     f"elbo(x) itself changes by {exact[worst]:.4g} times the step. {question}"
@@ -369,7 +381,7 @@ def question_about_gradient(notebook, x, networks, network, directions, found):
     encoder, decoder = networks
     notebook.seed(7)
     with inputs_of(decoder, notebook.Dz) as seen:
-        notebook.elbo(x.clone())
+        notebook.value("elbo")(x.clone())
     q_mean, q_log_std = encoder(x)
     noise = ((torch.cat(seen) - q_mean) / q_log_std.exp()).detach()
     for cut, question in CUT.items():

@@ -7,7 +7,7 @@ import torch
 from IPython.utils.capture import capture_output
 
 from . import reference
-from .checking import CheckFailed, require, require_same, require_shape, require_values, same
+from .checking import require, require_same, require_shape, require_values, same
 from .samplers import bernoulli_sampler, gaussian_sampler
 
 
@@ -24,7 +24,7 @@ def array(notebook, name, shape, question=""):
 @torch.no_grad()
 def logit_means_at(notebook, codes):
     """The logit-means of the pixels at codes (..., Dz): (..., Ddata)."""
-    y = notebook.decoder(codes.reshape(-1, notebook.Dz).float())
+    y = notebook.value("decoder")(codes.reshape(-1, notebook.Dz).float())
     return y.reshape(*codes.shape[:-1], notebook.Ddata)
 
 
@@ -67,8 +67,8 @@ def codes(notebook):
     """means against the encoder's, and labels against those of the same digits."""
     n = notebook.BS
     means = array(notebook, "means", (n, notebook.Dz))
-    mean, log_std = notebook.encoder(notebook.binarized_mnist[:n])
-    held_out, _ = notebook.encoder(notebook.heldout_mnist[:n])
+    mean, log_std = notebook.value("encoder")(notebook.binarized_mnist[:n])
+    held_out, _ = notebook.value("encoder")(notebook.heldout_mnist[:n])
     grey, _ = grey_codes(notebook, n)
     mistakes = {
         "Are these the log standard deviations?": log_std,
@@ -93,7 +93,7 @@ def codes(notebook):
 def grey_codes(notebook, n):
     """The encoder's outputs for grey digits; nan from an encoder that refuses them."""
     try:
-        return notebook.encoder(notebook.greyscale_mnist[:n])
+        return notebook.value("encoder")(notebook.greyscale_mnist[:n])
     except Exception:  # the encoder may insist on zeros and ones
         nan = torch.full((n, notebook.Dz), math.nan, device=notebook.DEVICE)
         return nan, nan
@@ -154,27 +154,32 @@ def reconstructions(notebook):
 def require_codes(notebook, originals, codes):
     """Two codes for each of four digits, (4, 2, Dz), that can be draws from q(z | x).
 
-    Sixteen numbers tell little: refused are codes of which noise like theirs has less than one
-    chance in a million. The question is about what would have made these codes most probable.
+    Sixteen numbers tell little. Refused are codes that a mistake makes a million times as probable
+    as q does, which happens to correct ones at most once in a million draws; and codes whose noise
+    has a mean square as large or small as fewer than one in a million have.
     """
     codes = codes.double()
-    mean, s = (t.double()[:, None].expand(codes.shape) for t in notebook.encoder(originals))
+    mean, s = (
+        t.double()[:, None].expand(codes.shape) for t in notebook.value("encoder")(originals)
+    )
+    if (s.exp() < 1e-4 * (1 + mean.abs())).any():
+        return  # single precision leaves no noise to look at
     noise = (codes - mean) / s.exp()
-    require(not same(codes, mean, 1e-6), "codes: these are the means of q(z | x), not draws.")
+    require(noise.abs().max() > 1e-2, "codes: these are the means of q(z | x), not draws.")
     twice = "codes: both codes of a digit are the same. Draw two: one noise for each."
     require(not (codes[:, 0] == codes[:, 1]).all(dim=1).any(), twice)
-    shared = "the same noise in several codes. Does the noise have the shape (4, 2, Dz)?"
     numbers = noise.flatten().sort().values
     again = ((numbers[1:] - numbers[:-1]).abs() <= 1e-4 * numbers[1:].abs()).sum()
+    shared = "the same noise in several codes. Does the noise have the shape (4, 2, Dz)?"
     require(again < 3, f"codes: (codes - mean) / exp(log_std) has {shared}")
-    square = (noise**2).sum()
-    if 1 < square < 60:
-        return
-    other = [2 * i % 4 + j for i in range(4) for j in range(2)]  # of repeat, reshaped
-    of_other = mean[:, 0].repeat(2, 1).reshape(codes.shape), s[:, 0].repeat(2, 1).reshape(codes.shape)
-    candidates = {
+
+    def repeated(t):
+        return t[:, 0].repeat(2, 1).reshape(codes.shape)
+
+    causes = {  # mean and log standard deviation of the codes
         "Are these draws from the prior?": (0 * mean, 0 * s),
-        "Do they belong to another digit, in the order of repeat, not of repeat_interleave?": of_other,
+        "Are they in the order of repeat, so that a code belongs to another digit? Use "
+        "repeat_interleave or expand.": (repeated(mean), repeated(s)),
         "Is the standard deviation passed, where its log belongs?": (mean, s.exp()),
         "Is the noise not scaled by exp(log_std)?": (mean, 0 * s),
         "Is log_std taken for the log of the variance?": (mean, s / 2),
@@ -184,14 +189,18 @@ def require_codes(notebook, originals, codes):
         "Are these draws of other digits?": (mean.flip(0), s.flip(0)),
         "Is the mean left out?": (0 * mean, s),
     }
-    densities = {
-        question: reference.gaussian_log_density(codes, *of).sum().item()
-        for question, of in candidates.items()
+    log_density = reference.gaussian_log_density(codes, mean, s).sum()
+    gains = {
+        question: (reference.gaussian_log_density(codes, *of).sum() - log_density).item()
+        for question, of in causes.items()
     }
-    best = max(densities, key=densities.get)
-    raise CheckFailed(
-        f"codes: (codes - mean) / exp(log_std) has the mean square {square / 16:.3g}, expected "
-        f"about 1. {best}"
+    cause = max(gains, key=gains.get)
+    square = (noise**2).mean()
+    question = cause if gains[cause] > 0 else "Is it mean + exp(log_std) * noise, twice?"
+    require(
+        gains[cause] < math.log(1e6) and 1 < 16 * square < 60,
+        f"codes: (codes - mean) / exp(log_std) has the mean square {square:.3g}, expected about 1. "
+        f"{question}",
     )
 
 
@@ -272,7 +281,8 @@ def lattice(notebook):
         "Are these bytes, where numbers from 0 to 1 are expected?": (255 * picture).round(),
         "Are these numbers from 0 to 255, where 0 to 1 is expected?": 255 * picture,
         "Is it inverted, black on white: 1 - picture?": 1 - picture,
-        "Is it stretched to 0 and 1, as by normalize=True?": (picture - lowest) / (highest - lowest),
+        "Is it stretched to 0 and 1, as by normalize=True?": (picture - lowest)
+        / (highest - lowest),
         **turned("the picture", picture),
         **{q: tiled(t) for q, t in turned("the order of the tiles", images).items()},
         **{q: tiled(t.permute(2, 3, 0, 1)) for q, t in turned("each tile", tiles).items()},

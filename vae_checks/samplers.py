@@ -38,7 +38,7 @@ def is_noise(numbers):
     half = len(numbers) // 2
     statistics = {
         "means": numbers.mean(dim=0),
-        "columns": torch.corrcoef(numbers.T).fill_diagonal_(0),
+        "columns": torch.atleast_2d(torch.corrcoef(numbers.T)).fill_diagonal_(0),
         "neighbours": (numbers[1:] * numbers[:-1]).mean(dim=0),
         "halves": (numbers[:half] * numbers[half : 2 * half]).mean(dim=0),
         "ends": (numbers[:half] * numbers.flip(0)[:half]).mean(dim=0),

@@ -152,7 +152,9 @@ def require_all_digits(notebook, digits, trained_on):
     }
     question = "Does each epoch train on all of every batch, once, and on nothing else?"
     question = causes.get(n, question)
-    require(n == expected, f"{what}, expected each digit once in each epoch, {expected}. {question}")
+    require(
+        n == expected, f"{what}, expected each digit once in each epoch, {expected}. {question}"
+    )
     fingerprint = notebook.numbers(notebook.Ddata, seed=1100)  # tells a digit from all others
     found, expected = (x.double() @ fingerprint for x in (found, digits.repeat(N_EPOCHS, 1)))
     changed = f"{what}, but these are not the {N_DIGITS} of the batches, each once in each epoch."
@@ -209,7 +211,9 @@ def require_reports(loss, digits, reports):
         1: "Does it stand behind the loop over the epochs?",
         N_STEPS: "Does it stand inside the loop over the batches?",
     }
-    times = f"train: report is called {len(values)} times in {N_EPOCHS} epochs of {N_BATCHES} batches"
+    times = (
+        f"train: report is called {len(values)} times in {N_EPOCHS} epochs of {N_BATCHES} batches"
+    )
     question = causes.get(len(values), "")
     require(len(values) == N_EPOCHS, f"{times}, expected once after each epoch. {question}")
     question = "Does it stand before the loop over the batches, or before the last step?"
@@ -284,7 +288,11 @@ def result(notebook):
     """
     require(notebook.history, "history is empty: nothing was trained yet.")
     torch.manual_seed(notebook.SEED)
-    found, n_epochs, last = notebook.heldout_elbo(), len(notebook.history), notebook.history[-1][1]
+    found, n_epochs, last = (
+        notebook.value("heldout_elbo")(),
+        len(notebook.history),
+        notebook.history[-1][1],
+    )
     after = f"after {n_epochs} epoch{'s' * (n_epochs > 1)} the held-out ELBO is"
     finite = f"{after} {found:.1f}. Does a density overflow, or did the training run away?"
     require(math.isfinite(found), finite)
@@ -310,9 +318,9 @@ def result(notebook):
 
 def elbo_of(notebook, x):
     """The ELBO of digits, computed with the student's networks and nothing else of theirs."""
-    q_mean, q_log_std = notebook.encoder(x)
+    q_mean, q_log_std = notebook.value("encoder")(x)
     z = reference.sample_gaussian(q_mean, q_log_std)
-    joint = reference.log_likelihood_of(x, notebook.decoder(z)) + reference.log_prior(z)
+    joint = reference.log_likelihood_of(x, notebook.value("decoder")(z)) + reference.log_prior(z)
     return (joint - reference.log_q(z, q_mean, q_log_std)).mean().item()
 
 
