@@ -4,11 +4,11 @@
     checks.elbo()
 
 Each check looks at one thing that the notebook asks for. It prints a line for everything that is
-correct, and where something is not it raises an AssertionError that says what was found, what is
-expected, and what the mistake may be. `checks.elbo??` shows how a check works.
+correct. At the first mistake it raises an AssertionError that says what was found, what is
+expected, and what the cause may be. `checks.elbo??` shows how a check works.
 """
 
-from . import densities, networks, objective, pictures, samplers, training
+from . import bound, densities, networks, objective, pictures, samplers, training
 from .checking import check
 from .notebook import Notebook
 
@@ -20,6 +20,7 @@ class Checks:
 
     def __init__(self, namespace):
         self.notebook = Notebook(namespace)
+        self.passed = {}  # by the name of each check that was run: whether it passed the last time
 
     bernoulli = check(densities.bernoulli)
     gaussian = check(densities.gaussian)
@@ -34,7 +35,22 @@ class Checks:
     gradients = check(objective.gradients)
     train = check(training.train)
     result = check(training.result)
+    iwae = check(bound.iwae)
     codes = check(pictures.codes)
     prior_samples = check(pictures.prior_samples)
     reconstructions = check(pictures.reconstructions)
     lattice = check(pictures.lattice)
+
+    def summary(self):
+        """Print which checks passed when they were last run, which failed, and which were not run.
+
+        Runs from before this object was made (`checks = Checks(globals())`) do not count.
+        """
+        names = [name for name, value in vars(Checks).items() if hasattr(value, "__wrapped__")]
+        groups = {
+            "passed": [name for name in names if self.passed.get(name) is True],
+            "failed": [name for name in names if self.passed.get(name) is False],
+            "not run": [name for name in names if name not in self.passed],
+        }
+        for group, members in groups.items():
+            print(f"{group}: {', '.join(members) or 'none'}")

@@ -10,28 +10,32 @@ from types import TracebackType
 
 import torch
 
-Dz, Dh, Ddata = 2, 500, 28**2  # as the assignment asks for
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 SUMMED = "Did you sum too often, not at all, or along the wrong dimension?"
+NUMPY = "NumPy cuts the gradient: use torch's functions"
 
 
 class CheckFailed(AssertionError):
-    """What a check says of a mistake. IPython and Jupyter show its message alone."""
+    """The message of a check about a mistake. IPython and Jupyter show the message alone."""
 
     def _render_traceback_(self):
         return [str(self)]
 
 
-def check(function):
-    """Make a method of Checks of a function of the notebook; no source of a check is ever shown.
+# Running -------------------------------------------------------------------------------------
 
-    A blank is 'not written yet'. An error in the student's own code passes through, with the
-    student's part of its traceback. PyTorch's global source of noise is left as it was.
+
+def check(function):
+    """Make a method of Checks of a function that checks a notebook.
+
+    A blank is reported as not written yet. An error in the student's own code passes through, with
+    the student's lines of its traceback. PyTorch's global source of noise is left as it was.
     """
 
     @functools.wraps(function)
     def checked(self):
         __tracebackhide__ = True
+        self.passed[function.__name__] = False
         try:
             gpus = [self.notebook.DEVICE] if self.notebook.DEVICE.type == "cuda" else []
             with torch.random.fork_rng(gpus), uncompiled():
@@ -42,30 +46,40 @@ def check(function):
         except CheckFailed as failure:
             raise failure.with_traceback(None) from None
         except Exception as error:
+            if "Can't call numpy()" in str(error):  # of a tensor with a gradient
+                raise CheckFailed(f"{students_line(error)}{NUMPY}.") from None
             raise error.with_traceback(students_part(error.__traceback__)) from None
+        self.passed[function.__name__] = True
 
     return checked
 
 
 def uncompiled():
-    """A context in which nothing is compiled anew for stand-ins, and what was is not used."""
-    if "torch._dynamo" not in sys.modules:  # nothing was; it takes a second to import
+    """A context in which compiled functions and networks run as they were written."""
+    if "torch._dynamo" not in sys.modules:  # nothing was compiled; to import it takes a second
         return contextlib.nullcontext()
     return torch.compiler.set_stance("force_eager")
 
 
 def students_part(trace):
-    """The traceback without the frames of this package; None if there are no others."""
+    """The traceback without the frames of this package and of PyTorch; None if none are left."""
     if trace is None:
         return None
-    rest, file = students_part(trace.tb_next), trace.tb_frame.f_code.co_filename
-    if Path(file).parent == Path(__file__).parent:
+    rest = students_part(trace.tb_next)
+    if not is_students(trace.tb_frame.f_code.co_filename):
         return rest
     return TracebackType(rest, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
 
 
-def is_blank(value):
-    return value is None or value is ...
+def is_students(file):
+    others = Path(__file__).parent, Path(torch.__file__).parent
+    return not any(Path(file).is_relative_to(folder) for folder in others)
+
+
+def students_line(error):
+    """Function and source of the student's last line in the traceback of an error."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if is_students(f.filename)]
+    return f"{frames[-1].name}: {frames[-1].line or ''} ".replace(":  ", ": ") if frames else ""
 
 
 def require(passed, diagnosis):
@@ -76,14 +90,22 @@ def require(passed, diagnosis):
 # Comparing -----------------------------------------------------------------------------------
 
 
+def is_blank(value):
+    return value is None or value is ...
+
+
 def same(a, b, tolerance=1e-4):
     """Equal up to the rounding of single precision, with room for a long sum."""
-    return a.shape == b.shape and ((a - b).abs() <= tolerance * (1 + b.abs())).all().item()
+    if a.shape != b.shape:
+        return False
+    return torch.allclose(a.double(), b.double(), rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
 def require_shape(name, got, shape, question=""):
     require(not is_blank(got), f"{name}: got {got}. Is it not written yet, or is a return missing?")
-    require(torch.is_tensor(got), f"{name}: got a {type(got).__name__}, expected a tensor.")
+    kind = type(got).__name__
+    hint = f" {NUMPY}." if type(got).__module__.startswith("numpy") else ""
+    require(torch.is_tensor(got), f"{name}: got a {kind}, expected a tensor.{hint}")
     shapes = f"got the shape {tuple(got.shape)}, expected {tuple(shape)}"
     require(got.shape == torch.Size(shape), f"{name}: {shapes}. {question}")
 
@@ -91,28 +113,30 @@ def require_shape(name, got, shape, question=""):
 def require_same(name, got, exact, mistakes={}, otherwise="", tolerance=1e-4):
     """Compare with the exact values; where they differ, ask about the mistake that explains it.
 
-    mistakes: a question about each mistake, with the values that it leads to.
+    mistakes: questions, each with the values that its mistake leads to.
     """
+    if same(got, exact, tolerance):
+        return
     mistakes = {"Does it have the wrong sign?": -exact, **mistakes}
     error = (got - exact).abs() / (1 + exact.abs())
     worst = error.nan_to_num(math.inf, math.inf).argmax()
     values = f"got {got.flatten()[worst]:.6g}, expected {exact.flatten()[worst]:.6g}"
-    question = explanation(got, mistakes, otherwise, tolerance)
-    require(same(got, exact, tolerance), f"{name}: {values}. {question}")
-
-
-def explanation(got, mistakes, otherwise, tolerance):
-    """The question about the mistake that explains all of the values."""
+    explained = [q for q, values in mistakes.items() if same(got, values, tolerance)]
     if not torch.isfinite(got).all():
         otherwise = "Does it overflow, or take the logarithm of zero or of a negative number?"
-    explained = (q for q, values in mistakes.items() if same(got, values, tolerance))
-    return next(explained, otherwise)
+    raise CheckFailed(f"{name}: {values}. {[*explained, otherwise][0]}".strip())
+
+
+def require_values(name, got, exact, mistakes={}, otherwise=""):
+    require_shape(name, got, exact.shape, SUMMED)
+    require_same(name, got, exact, mistakes, otherwise)
+    print(f"ok: {name} has the correct values")
 
 
 def require_function(name, got, exact, mistakes, otherwise="", **arguments):
     """Compare the values, then the gradients with respect to the arguments."""
     require_values(name, got, exact, mistakes, otherwise)
-    cut = "Is it cut off by detach, no_grad or item?"
+    cut = "Is it cut off by detach, no_grad, item or NumPy?"
     require(got.requires_grad, f"{name}: the values are correct, but have no gradient. {cut}")
     for argument, at in arguments.items():
         found, expected = (gradients_of(v.sum(), [at])[0] for v in (got, exact))
@@ -120,12 +144,6 @@ def require_function(name, got, exact, mistakes, otherwise="", **arguments):
         what = f"{name}: the gradient with respect to {argument} at {argument} = {place:.4g}"
         require_same(what, found, expected, {}, f"Is {argument} detached or clamped there?")
     print(f"ok: its gradient with respect to {', '.join(arguments)} is correct")
-
-
-def require_values(name, got, exact, mistakes={}, otherwise=""):
-    require_shape(name, got, exact.shape, SUMMED)
-    require_same(name, got, exact, mistakes, otherwise)
-    print(f"ok: {name} has the correct values")
 
 
 def gradients_of(value, variables):

@@ -1,156 +1,246 @@
-"""The two networks: whether they have the layers that the text asks for, and copies to try."""
+"""The two networks: their layers, and other weights in them while a check looks."""
 
-import copy
-import math
-from typing import NamedTuple
+from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 
-from .checking import (
-    CheckFailed,
-    Ddata,
-    Dh,
-    Dz,
-    gradients_of,
-    require,
-    require_same,
-    require_shape,
-    same,
-)
+from .checking import CheckFailed, gradients_of, require, require_same, require_shape, same
 from .library import NoLibraryProbability
-from .reference import require_last_dimension
+from .notebook import Layers
+from .reference import TanhNetwork
 
-SIZES = {"decoder": (Dz, Ddata), "encoder": (Ddata, 2 * Dz)}
 OUTPUTS = {"decoder": ["decoder(z)"], "encoder": ["q_mean", "q_log_std"]}
-ACTIVATIONS = {
+BETWEEN = {  # activations in place of tanh
+    "ReLU": torch.relu,
+    "a sigmoid": torch.sigmoid,
+    "ELU": nn.functional.elu,
+    "GELU": nn.functional.gelu,
+    "softplus": nn.functional.softplus,
+    "softsign": nn.functional.softsign,
+    "a leaky ReLU": nn.functional.leaky_relu,
+    "SiLU": nn.functional.silu,
+    "a hard tanh": nn.functional.hardtanh,
+    "nothing": lambda v: v,
+}
+AFTER = {  # functions at the end of a network, where there should be none
     "ReLU": torch.relu,
     "a sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
     "exp": torch.exp,
     "softplus": nn.functional.softplus,
-    "nothing": lambda v: v,
+    "log sigmoid": nn.functional.logsigmoid,
+    "softmax": lambda v: v.softmax(dim=-1),
+    "log softmax": lambda v: v.log_softmax(dim=-1),
+    "log": torch.log,
+    "abs": torch.abs,
 }
 
 
-# Copies with other weights, for the checks of what is built on the networks ---------------------
+# Other weights ---------------------------------------------------------------------------------
 
 
-class OwnNetwork(nn.Sequential):
-    """The network that the text asks for, in place of one that does not pass its own check."""
+@contextmanager
+def restored(*networks):
+    """A context at whose end the networks' weights, gradients and modes are what they were."""
+    parameters = [p for network in networks for p in network.parameters()]
+    tensors = parameters + [b for network in networks for b in network.buffers()]
+    values = [t.detach().clone() for t in tensors]
+    gradients = [p.grad for p in parameters]
+    modes = [network.training for network in networks]
+    for p in parameters:
+        p.grad = None
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for t, value in zip(tensors, values):
+                t.copy_(value)
+        for p, gradient in zip(parameters, gradients):
+            p.grad = gradient
+        for network, mode in zip(networks, modes):
+            network.train(mode)
 
-    def __init__(self, n_in, n_out):
-        super().__init__(nn.Linear(n_in, Dh), nn.Tanh(), nn.Linear(Dh, n_out))
 
-    def forward(self, v):
-        outputs = super().forward(v)
-        return outputs if outputs.shape[-1] == Ddata else outputs.chunk(2, dim=-1)
-
-
-def like_the_students(notebook, name):
-    """A copy of the student's network, or one of our own where theirs is not fit to build on."""
+def own_or_reference(notebook, name):
+    """The student's network, or one of our own if it does not pass its check."""
     network = notebook.namespace.get(name)
     try:
-        tanh_layers(network, name)
-        return copied(network).requires_grad_()
-    except Exception:  # whatever a student's network raises; the network's own check shows it
-        return OwnNetwork(*SIZES[name]).to(notebook.DEVICE)
+        require_layers(notebook, name, network)
+        return network
+    except Exception:  # whatever the student's network raises; its own check shows that
+        n_outputs = len(OUTPUTS[name])
+        return TanhNetwork(*notebook.layers(name), n_outputs).to(notebook.DEVICE)
 
 
-def copied(network):
-    """A deep copy, also of a network that was compiled, or that keeps what it computed."""
-    network = getattr(network, "_orig_mod", network)
-    kept = [value for module in network.modules() for value in vars(module).values()]
-    kept += [part for value in kept if isinstance(value, tuple | list) for part in value]
-    results = [value for value in kept if torch.is_tensor(value) and not value.is_leaf]
-    return copy.deepcopy(network, {id(value): value.detach() for value in results})
+@torch.no_grad()
+def randomize(network, layers, seed, inputs=1.0, outputs=1.0):
+    """Give a network random weights, with these scales for the hidden layer and the last one.
 
-
-def with_kinds(parameters, n_in):
-    """The parameters of a network with n_in inputs, each with the part that it is by its shape."""
-    one_for_each_unit = [p for p in parameters if p.numel() == Dh and n_in not in p.shape]
-    hidden_bias = min(one_for_each_unit, key=torch.Tensor.dim, default=None)
-    for p in parameters:
-        if n_in in p.shape:
-            yield p, "hidden weights"
-        elif p is hidden_bias:
-            yield p, "hidden bias"
-        else:
-            yield p, "last weights" if Dh in p.shape else "last bias"
-
-
-def randomize(network, name, seed, inputs=1.0, outputs=1.0):
-    """Give a network random weights, with these scales for the hidden layer and the last one."""
-    n_in, _ = SIZES[name]
+    Sums over the inputs and over the hidden units have about these scales, whatever their number.
+    """
     scales = {
-        "hidden weights": inputs * math.sqrt(Dz / n_in),
+        "hidden weights": inputs * (2 / layers.n_in) ** 0.5,
         "hidden bias": 1.0,
-        "last weights": 0.7 * outputs / math.sqrt(Dh),
+        "last weights": 0.7 * outputs / layers.n_hidden**0.5,
         "last bias": 0.7 * outputs,
     }
-    for i, (p, kind) in enumerate(with_kinds([*network.parameters()], n_in)):
-        noise = torch.Generator(p.device).manual_seed(1000 * seed + i)
-        p.data.normal_(0, scales[kind], generator=noise)
+    noise = None
+    for role, parameters in parameters_by_role(network, layers).items():
+        for p in parameters:
+            noise = noise or torch.Generator(p.device).manual_seed(seed)
+            p.copy_(scales[role] * torch.randn(p.shape, generator=noise, device=p.device))
 
 
-def other_weights(notebook, name, seed, inputs=1.0, outputs=1.0, seen=None):
-    """A network like the student's with random weights, which notes in `seen` what it is given.
+@contextmanager
+def inputs_of(network, n_in):
+    """A context that notes what a network is given: a list of tensors (n, n_in).
 
-    Its parts note it, too, where they are called by themselves.
+    The parts of a network are watched, too, for those who call them one by one. The same input
+    twice in a row is noted once.
     """
-    network, running = like_the_students(notebook, name), []
-    n_in, _ = SIZES[name]
-    randomize(network, name, notebook.SEED + seed, inputs, outputs)
+    seen, modules = [], set(network.modules())
 
-    def noting(module, forward):
-        def noting_forward(*given, **named):
-            v = [*given, *named.values()][0]
-            if module is network:
-                require_last_dimension(name, v, n_in)
-            if seen is not None and not running and v.shape[-1:] == (n_in,):
-                seen.append(v)
-            running.append(module)
-            try:
-                return forward(*given, **named)
-            finally:
-                running.pop()
+    def note(module, arguments):
+        if module in modules and arguments and torch.is_tensor(arguments[0]):
+            v = arguments[0].detach()
+            if v.shape[-1:] != (n_in,):
+                return
+            rows = v.reshape(-1, n_in)
+            if not (seen and torch.equal(seen[-1], rows)):
+                seen.append(rows.clone())
 
-        return noting_forward
-
-    for module in network.modules():
-        module.forward = noting(module, module.forward)
-    return network
+    hook = register_module_forward_pre_hook(note)
+    try:
+        yield seen
+    finally:
+        hook.remove()
 
 
 # The networks' own checks -----------------------------------------------------------------------
 
 
 def decoder(notebook):
-    """The decoder's shapes, and its layers by what they do with random weights."""
+    """The decoder's layers: see require_layers."""
     require_network(notebook, "decoder")
 
 
 def encoder(notebook):
-    """The encoder's pair of outputs, and its layers by what they do with random weights."""
+    """The encoder's layers, and the pair of its outputs: see require_layers."""
     require_network(notebook, "encoder")
 
 
 def require_network(notebook, name):
-    network, (n_in, n_out) = getattr(notebook, name), SIZES[name]
+    with NoLibraryProbability(name):
+        require_layers(notebook, name, notebook.value(name))
+    n_in, n_hidden, n_out = notebook.layers(name)
+    print(f"ok: {' and '.join(OUTPUTS[name])} can be differentiated")
+    print(f"ok: {name} has {n_in} inputs, {n_hidden} tanh units and {n_out} outputs linear in them")
+
+
+@torch.enable_grad()
+def require_layers(notebook, name, network):
+    """A network computes W2 tanh(W1 v + b1) + b2, but for a fixed affine map of each output.
+
+    What is tried: random W1 and b1, the same row w for every output in W2, and b2 = 0. Then each
+    output must be affine in one number, h(v) = w . tanh(W1 v + b1): shift + factor * h(v), with the
+    same shift and factor for all v. The gradients with respect to W1 and b1 must be those of h.
+    """
     module = "a module, as nn.Sequential(...) or an object of a class derived from nn.Module"
     require(isinstance(network, nn.Module), f"{name} must be {module}.")
-    with NoLibraryProbability(name):
-        outputs_of(getattr(network, "_orig_mod", network), name, notebook.pixels(7, 1049)[:, :n_in])
-        frozen = f"{name}: some parameters are frozen. Did you set their requires_grad to False?"
-        require(all(p.requires_grad for p in network.parameters()), frozen)
-        print(f"ok: {' and '.join(OUTPUTS[name])} can be differentiated")
-        tanh_layers(network, name)
-    print(f"ok: {name} has {n_in} inputs, {Dh} tanh units and {n_out} outputs linear in them")
+    layers = notebook.layers(name)
+    by_role = parameters_by_role(network, layers, name)
+    frozen = f"{name}: some parameters are frozen. Did you set their requires_grad to False?"
+    require(all(p.requires_grad for p in network.parameters()), frozen)
+
+    v = notebook.pixels(20, seed=1051)  # an encoder may refuse anything but zeros and ones
+    if name == "decoder":
+        v = notebook.numbers(20, layers.n_in, seed=1052).float()
+    with restored(network):
+        randomize(network, layers, seed=1053)
+        require_every_output(name, network, v, layers, by_role["last bias"])
+        w = 60 / layers.n_hidden**0.5 * notebook.numbers(layers.n_hidden, seed=1054)
+        with torch.no_grad():
+            for p in by_role["last weights"]:
+                p.copy_(along(p, layers.n_hidden, w))
+            for p in by_role["last bias"]:
+                p.zero_()
+        (W1,), (b1,) = by_role["hidden weights"], by_role["hidden bias"]
+        a = v.double() @ rows_of(W1, layers.n_in).double().T + b1.flatten().double()
+        for output_name, output in zip(OUTPUTS[name], outputs_of(network, name, v, layers)):
+            require_affine(output_name, output.double(), a, w)
+            u = notebook.numbers(*output.shape, seed=1055)
+            exact = gradients_of((u * affine_in(torch.tanh(a) @ w, output)).sum(), [W1, b1])
+            found = gradients_of((u * output).sum(), [W1, b1])
+            cut = f"{output_name}: its values are correct, its gradients are not"
+            if all(not slope.any() for slope in found):
+                cut = f"{output_name}: no gradient reaches its hidden layer"
+            agree = all(
+                same(f / e.abs().max(), e / e.abs().max(), 1e-3) for f, e in zip(found, exact)
+            )
+            require(agree, f"{cut}. Is something detached?")
 
 
-def outputs_of(network, name, v):
-    """The outputs of a network as one tensor, (B, n_out), which must have a gradient."""
-    outputs = network(v)
+def parameters_by_role(network, layers, name="network"):
+    """The parameters of a network with one hidden layer, told apart by their shapes.
+
+    | role           | shape                                                                 |
+    | -------------- | --------------------------------------------------------------------- |
+    | hidden weights | n_in by n_hidden, or n_hidden by n_in                                 |
+    | hidden bias    | n_hidden numbers                                                      |
+    | last weights   | n_hidden by something; an encoder may have one matrix for each output |
+    | last bias      | the others                                                            |
+    """
+    n_in, n_hidden, n_out = layers
+    by_role = {"hidden weights": [], "hidden bias": [], "last weights": [], "last bias": []}
+    parameters = [*network.parameters()]
+    for p in parameters:
+        if p.numel() == n_hidden:
+            by_role["hidden bias"].append(p)
+        elif sorted(p.shape) == sorted([n_in, n_hidden]) and not by_role["hidden weights"]:
+            by_role["hidden weights"].append(p)
+        elif n_hidden in p.shape and p.dim() == 2:
+            by_role["last weights"].append(p)
+        else:
+            by_role["last bias"].append(p)
+
+    lists = (
+        "Are the layers in a plain list? Use nn.ModuleList or nn.Sequential, which register them"
+    )
+    require(parameters, f"{name}: has no parameters. {lists}.")
+    found = [sum(p.numel() for p in members) for members in by_role.values()]
+    expected = [n_in * n_hidden, n_hidden, n_hidden * n_out, n_out]
+    shapes = ", ".join(str(tuple(p.shape)) for p in parameters)
+    require(
+        found == expected and len(by_role["hidden weights"]) == 1,
+        f"{name}: its parameters have the shapes {shapes}, expected weights from {n_in} inputs to "
+        f"{n_hidden} units and from these to {n_out} outputs, and a bias for each. Is there "
+        "another layer or another width, or is one of them missing or kept in a plain list?",
+    )
+    return by_role
+
+
+def rows_of(weights, n_columns):
+    """A matrix of weights with n_columns columns: by hand they may be its rows."""
+    return weights if weights.shape[-1] == n_columns else weights.T
+
+
+def along(weights, n, w):
+    """The vector w (n,) repeated to the shape of the weights, along their dimension of size n."""
+    return (w if weights.shape[-1] == n else w[:, None]).expand_as(weights)
+
+
+def outputs_of(network, name, v, layers):
+    """The outputs of a network as a list, each (B, n), which must have a gradient."""
+    try:
+        outputs = network(v)
+    except RuntimeError as error:
+        linear = [str(m) for m in network.modules() if isinstance(m, nn.Linear)]
+        if "shapes cannot be multiplied" not in str(error) or not linear:
+            raise
+        its = f"Its layers: {', '.join(linear)}. Are they in the wrong order, or is v transposed?"
+        raise CheckFailed(f"{name}: given the shape {tuple(v.shape)}, {error}. {its}") from None
     if name == "decoder":
         outputs = [outputs]
     elif not (isinstance(outputs, tuple | list) and len(outputs) == 2):
@@ -158,129 +248,101 @@ def outputs_of(network, name, v):
         got = type(outputs).__name__
         raise CheckFailed(f"encoder(x): got a {got}, {pair}, or is it not written yet?")
     for output_name, output in zip(OUTPUTS[name], outputs):
-        shape = len(v), SIZES[name][1] // len(outputs)
-        require_shape(output_name, output, shape, "Is it split along the wrong dimension?")
-        cut = f"{output_name}: got no gradient. Is it frozen, or cut off by detach or no_grad?"
+        shape = len(v), layers.n_out // len(outputs)
+        question = ""
+        if torch.is_tensor(output) and output.dim() > 2:
+            question = "Is it reshaped to images? One row for each code is expected."
+        elif name == "encoder":
+            question = "Is it split along the wrong dimension?"
+        require_shape(output_name, output, shape, question)
+        cut = f"{output_name}: got no gradient. Is it cut off by detach or no_grad?"
         require(output.requires_grad, cut)
-    return torch.cat([*outputs], dim=1)
+    return outputs
 
 
-class Layers(NamedTuple):
-    """W1, b1, W2 and b2 of W2 tanh(W1 v + b1) + b2, or their gradients."""
+def require_every_output(name, network, v, layers, last_bias):
+    """The outputs are the same in each call and mode, and use every unit of the last layer."""
 
-    w1: torch.Tensor
-    b1: torch.Tensor
-    w2: torch.Tensor
-    b2: torch.Tensor
+    def outputs():
+        return torch.cat([*outputs_of(network, name, v, layers)], dim=1)
 
-    def __call__(self, v, activation=torch.tanh):
-        return activation(v @ self.w1.T + self.b1) @ self.w2.T + self.b2
-
-    def given(self, shift, factor):
-        """The layers that give the same for v as these for shift + factor * v."""
-        return self._replace(w1=self.w1 * factor, b1=self.b1 + self.w1 @ shift)
-
-    def then(self, order, factor, shift):
-        """The layers whose outputs are shift + factor * outputs[order] of these."""
-        w2, b2 = factor[:, None] * self.w2[order], factor * self.b2[order] + shift
-        return self._replace(w2=w2, b2=b2)
-
-
-def layers_of(parameters, name, tensors=None):
-    """The layers made of the parameters, or of tensors (their gradients) in place of them."""
-    n_in, n_out = SIZES[name]
-    count, expected = sum(p.numel() for p in parameters), (n_in + 1) * Dh + (Dh + 1) * n_out
-    require(
-        count == expected,
-        f"{name}: got {count:,} parameters, expected {expected:,} for {n_in}, {Dh} and {n_out} "
-        "units. Is there another layer, another width, or is a bias left out?",
-    )
-    parts = {"hidden weights": [], "hidden bias": [], "last weights": [], "last bias": []}
-    columns = {"hidden weights": n_in, "last weights": Dh}  # nn.Linear's; by hand they may be rows
-    for (p, kind), t in zip(with_kinds(parameters, n_in), tensors or parameters):
-        if n := columns.get(kind):
-            t = t.movedim(p.shape.index(n), -1)
-        parts[kind].append(t.reshape(-1, n) if n else t.flatten())
-    wanted = "expected a matrix of weights and a vector of biases for each"
-    two = f"{name}: its parameters do not make two layers, {wanted}."
-    require(all(parts.values()), two)
-    layers = Layers(*map(torch.cat, parts.values()))
-    require([*map(len, layers)] == [Dh, Dh, n_out, n_out], two)
-    return layers
-
-
-@torch.enable_grad()
-def tanh_layers(network, name):
-    """The layers of a network with one hidden layer of 500 tanh units and nothing after the last.
-
-    It is compared, values and gradients, with W2 tanh(W1 v + b1) + b2 for random parameters, which
-    are told apart by their shapes. It may do something fixed and affine with each number before the
-    first layer and after the last, as to map pixels to -1 and 1 or to halve a log variance: that is
-    worked into the layers that are returned.
-    name: decoder or encoder. Raises: CheckFailed, which says what is different.
-    """
-    own = layers_of([p.detach().float() for p in network.parameters()], name)
-    network = copied(network).float().requires_grad_()
-    parameters, n_in = [*network.parameters()], SIZES[name][0]
-    randomize(network, name, 1051, outputs=20)
-    noise = torch.Generator(own.w1.device).manual_seed(1052)
-    v = torch.randn(20, n_in, generator=noise, device=own.w1.device)
-    found, again = (outputs_of(network, name, v) for _ in range(2))
+    network.train()
+    found = outputs()
     random = f"{name}: the same inputs give other outputs each time. Is there dropout in it?"
-    require(same(found, again), random)
-
-    before, layers = map_before(network, name), layers_of(parameters, name)
-    cut = f"{name}: no gradient reaches its hidden layer. Is something detached?"
-    require(all(t.isfinite().all() for t in before), cut)
-    after = map_after(layers.given(*before)(v), found)
-    exact = layers.given(*before).then(*after)(v)
-    if not same(found, exact, 3e-4):
-        require_outputs(name, found, layers, v)
-    shared = f"{name}: its outputs are not {SIZES[name][1]}. Is the same layer used for several?"
-    require(len(after[0].unique()) == found.shape[1], shared)
-    found, exact = (gradients_of((t * v[:, :1]).sum(), parameters) for t in (found, exact))
-    detached = f"{name}: its outputs are correct, their gradients are not. Is something detached?"
-    require(all(same(g, e, 1e-2) for g, e in zip(found, exact)), detached)
-    return own.given(*before).then(*after)
+    require(same(outputs(), found), random)
+    network.eval()
+    mode = f"{name}: in evaluation mode, after {name}.eval(), it gives other outputs."
+    require(same(outputs(), found), mode)
+    with torch.no_grad():
+        pair = network(v)
+    without = pair if name == "decoder" else torch.cat([*pair], dim=1)
+    require(same(without, found), f"{name}: under torch.no_grad() it gives other outputs.")
+    network.train()
+    slopes = gradients_of((found * found.detach()).sum(), last_bias)
+    shared = f"{name}: its outputs are not {layers.n_out} different ones. Is one used for several?"
+    distinct = len(found.T.unique(dim=0)) == layers.n_out
+    require(distinct and all(slope.all() for slope in slopes), shared)
 
 
-def require_outputs(name, found, layers, v):
-    """Compare a network's outputs with those of its layers, and with what mistakes make of them."""
-    exact, mistakes, outputs = layers(v), {}, OUTPUTS[name]
-    for activation, function in ACTIVATIONS.items():
-        mistakes[f"Is there {activation} between its layers, not tanh?"] = layers(v, function)
-        mistakes[f"Did you apply {activation} to it?"] = function(exact)
-    otherwise = "Is there a clamp or a norm, or anything else but its two layers and tanh?"
-    for output, columns in zip(outputs, torch.arange(found.shape[1]).chunk(len(outputs))):
-        here = {question: values[:, columns] for question, values in mistakes.items()}
-        require_same(output, found[:, columns], exact[:, columns], here, otherwise, 3e-4)
+def affine_in(h, output):
+    """shift + factor * h (B,) for each column of the output (B, n), taken where h is extreme."""
+    low, high = h.argmin(), h.argmax()
+    output = output.detach().double()
+    factor = (output[high] - output[low]) / (h[high] - h[low]).detach()
+    return output[low] + factor * (h - h[low].detach())[:, None]
 
 
-def map_before(network, name):
-    """What a network does with its inputs before the first layer: shift and factor, (n_in,) each.
+def require_affine(name, output, a, w):
+    """Every column of an output (B, n) is affine in tanh(a) @ w; if not, say in what it is."""
+    h = torch.tanh(a) @ w
+    predicted = affine_in(h, output)
+    if same(output / 60, predicted / 60, 3e-4):
+        constant = f"{name}: does not depend on the inputs. Is it saturated, by a softmax perhaps?"
+        require((output.amax(dim=0) - output.amin(dim=0) > 1e-3).all(), constant)
+        return
+    mistakes, raw = {}, h[:, None].expand(output.shape)
+    for activation, function in AFTER.items():
+        mistakes[f"Did you apply {activation} to it?"] = function(raw.float()).double()
+    for activation, function in BETWEEN.items():
+        other = affine_in(function(a) @ w, output)
+        mistakes[f"Is there {activation} between its layers, not tanh?"] = other
+    otherwise = "Is there a clamp, a norm, or anything else but its two layers and tanh?"
+    saturated = f"Is it saturated? It never leaves {output.min():.4g} to {output.max():.4g}."
+    if ((output == output.min()) | (output == output.max())).double().mean() > 0.3:
+        otherwise = f"{saturated} Is there a clamp or a squashing function at its end?"
+    if not output.isfinite().all():
+        otherwise = "Is there a log at its end, or something else that overflows?"
+    require_same(name, output, raw, mistakes, otherwise, 3e-4)
+    raise CheckFailed(f"{name}: {otherwise}")
 
-    The gradient with respect to that layer's weights is what it is given, times the gradient with
-    respect to its bias.
-    """
-    parameters, given = [*network.parameters()], []
-    zeros_and_ones = parameters[0].new_tensor([[0.0], [1.0]]).expand(2, SIZES[name][0])
-    for outputs in outputs_of(network, name, zeros_and_ones):
-        slopes = layers_of(parameters, name, gradients_of(outputs.sum(), parameters))
-        unit = slopes.b1.abs().argmax()
-        given.append(slopes.w1[unit] / slopes.b1[unit])
-    return snapped(given[0]), snapped(given[1] - given[0])
+
+# The explorer's weights -------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def map_after(last, found):
-    """What a network does after its last layer: order, factor, shift, of each output (n_out,)."""
-    last_0, found_0 = (t - t.mean(dim=0) for t in (last, found))
-    normalize = nn.functional.normalize
-    order = (normalize(found_0, dim=0).T @ normalize(last_0, dim=0)).abs().argmax(dim=1)
-    factor = (found_0 * last_0[:, order]).sum(dim=0) / (last_0[:, order] ** 2).sum(dim=0)
-    return order, snapped(factor), snapped((found - factor * last[:, order]).mean(dim=0))
+def tanh_layers(decoder, n_in, n_out):
+    """W1, b1, W2, b2 with which a decoder computes W2 tanh(W1 z + b1) + b2.
 
-
-def snapped(numbers):
-    """Whole numbers where they are whole up to rounding: most fixed maps are 1 and 0."""
-    return torch.where((numbers - numbers.round()).abs() < 1e-4, numbers.round(), numbers)
+    A fixed affine map after the last layer is worked into W2 and b2: with zero weights in that
+    layer and a bias of 0 and of 1, its shift and factor can be read off.
+    Shapes: with n hidden units (n, n_in), (n,), (n_out, n), (n_out,).
+    Raises: CheckFailed if the decoder has other layers or computes anything else.
+    """
+    count = sum(p.numel() for p in decoder.parameters())
+    layers = Layers(n_in, (count - n_out) // (n_in + 1 + n_out), n_out)
+    (W1,), (b1,), last_weights, last_bias = parameters_by_role(decoder, layers, "decoder").values()
+    W2 = torch.cat([rows_of(p, layers.n_hidden).clone() for p in last_weights])
+    b2 = torch.cat([p.flatten().clone() for p in last_bias])
+    z = torch.linspace(-3, 3, 10 * n_in, device=W1.device).reshape(10, n_in)
+    with restored(decoder):
+        for p in last_weights + last_bias:
+            p.zero_()
+        shift = decoder(z)[0]
+        for p in last_bias:
+            p.fill_(1.0)
+        factor = decoder(z)[0] - shift
+    W1, b1 = rows_of(W1, n_in).clone(), b1.flatten().clone()
+    W2, b2 = factor[:, None] * W2, factor * b2 + shift
+    exact = torch.tanh(z @ W1.T + b1) @ W2.T + b2
+    require(same(decoder(z), exact, 1e-3), "it does not compute W2 tanh(W1 z + b1) + b2.")
+    return W1, b1, W2, b2

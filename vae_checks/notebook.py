@@ -1,32 +1,44 @@
 """The notebook as the checks see it: the student's names, numbers to try them with, stand-ins."""
 
-import inspect
-from contextlib import ExitStack, contextmanager
+import runpy
+import sys
+import traceback
+from pathlib import Path
+from typing import NamedTuple
 from unittest import mock
 
 import torch
-from torch import nn
+from IPython.utils.capture import capture_output
 
 from . import reference
-from .checking import Ddata, Dh, Dz, is_blank, require
+from .checking import CheckFailed, is_blank, require
 from .library import NoLibraryProbability
+
+TWO_DIMENSIONS = (
+    "got Dz = {}: the pictures, the quadrature and the explorer need two latent dimensions, Dz = 2."
+)
+
+
+class Layers(NamedTuple):
+    """How many inputs, hidden units and outputs a network has."""
+
+    n_in: int
+    n_hidden: int
+    n_out: int
 
 
 class Notebook:
     """Its names, looked up when a check needs them: notebook.elbo.
 
-    A function of the student's comes so that library-made probability fails in it.
+    Whatever can be called comes so that library-made probability fails in it.
     """
 
     def __init__(self, namespace):
         self.namespace = namespace
 
     def __getattr__(self, name):
-        missing = f"{name} is not defined: write it, or run the cell that defines it."
-        require(name in self.namespace, missing)
-        value = self.namespace[name]
-        require(not is_blank(value), f"{name} is not written yet.")
-        if isinstance(value, nn.Module) or inspect.isclass(value) or not callable(value):
+        value = self.value(name)
+        if not callable(value):
             return value
 
         def watched(*args, **kwargs):
@@ -35,9 +47,35 @@ class Notebook:
 
         return watched
 
+    def value(self, name):
+        """The value of a name as it is: the networks themselves, for one."""
+        missing = f"{name} is not defined: write it, or run the cell that defines it."
+        require(name in self.namespace, missing)
+        value = self.namespace[name]
+        require(not is_blank(value), f"{name} is not written yet.")
+        return value
+
+    @property
+    def Dz(self):
+        Dz = self.value("Dz")
+        require(Dz == 2, TWO_DIMENSIONS.format(Dz))
+        return Dz
+
+    def layers(self, name):
+        """The sizes of the decoder or the encoder that the text asks for."""
+        Dz, Dh, Ddata = self.Dz, self.Dh, self.Ddata
+        return Layers(Dz, Dh, Ddata) if name == "decoder" else Layers(Ddata, Dh, 2 * Dz)
+
     def noise(self, number):
-        """A freshly seeded source of noise; other seeds of the notebook give other noise."""
-        return torch.Generator(self.DEVICE).manual_seed(self.SEED + number)
+        """A freshly seeded source of noise: the same in every run of a check."""
+        return torch.Generator(self.DEVICE).manual_seed(number)
+
+    def seed(self, number):
+        """Seed PyTorch's source of noise, and those that the notebook's names hold."""
+        torch.manual_seed(number)
+        for value in self.namespace.values():
+            if isinstance(value, torch.Generator):
+                value.manual_seed(number)
 
     def numbers(self, *shape, seed, dtype=torch.float64):
         """Normal random numbers: generic ones, where special ones would agree by chance."""
@@ -45,41 +83,26 @@ class Notebook:
 
     def pixels(self, n, seed):
         """n generic binary images, (n, Ddata)."""
-        return (self.numbers(n, Ddata, seed=seed, dtype=torch.float32) > 0.6).float()
+        return (self.numbers(n, self.Ddata, seed=seed, dtype=torch.float32) > 0.6).float()
 
     def alone(self, name, **networks):
         """A context in which this function is the student's, and those that it calls are correct.
 
-        Called in another way than the text says, they are the student's own.
+        networks: those that the names decoder and encoder stand for.
         """
-        decoder = networks.get("decoder") or self.namespace.get("decoder")
-        correct = reference.functions(decoder)
-        stand_ins = {n: either(f, self.namespace.get(n)) for n, f in correct.items() if n != name}
-        sizes = {"Dz": Dz, "Dh": Dh, "Ddata": Ddata}  # log_prior stands above the cell with them
-        return self.replaced(name, **stand_ins, **networks, **sizes)
+        decoder = networks.get("decoder", self.namespace.get("decoder"))
+        correct = reference.functions(decoder, self.Dz, self.Ddata)
+        own = self.namespace
+        stand_ins = {n: reference_or_own(f, own.get(n)) for n, f in correct.items() if n != name}
+        return self.replaced(**stand_ins, **networks)
 
-    @contextmanager
-    def replaced(self, name, **stand_ins):
-        """A context in which the function of this name finds the stand-ins, for the student's own.
-
-        It finds them by their names, as default arguments, and a network wherever else it is kept.
-        """
-        function, own = self.namespace.get(name), {n: self.namespace.get(n) for n in stand_ins}
-        with ExitStack() as stack:
-            stack.enter_context(mock.patch.dict(self.namespace, stand_ins))
-            if defaults := getattr(function, "__defaults__", None):
-                by_id = {id(own[n]): stand_ins[n] for n in own}
-                defaults = tuple(by_id.get(id(value), value) for value in defaults)
-                stack.enter_context(mock.patch.object(function, "__defaults__", defaults))
-            for network, stand_in in zip(own.values(), stand_ins.values()):
-                if isinstance(network, nn.Module) and isinstance(stand_in, nn.Module):
-                    forward = mock.patch.object(network, "forward", stand_in.forward)
-                    stack.enter_context(forward)
-            yield
+    def replaced(self, **stand_ins):
+        """A context in which these names of the notebook stand for other values."""
+        return mock.patch.dict(self.namespace, stand_ins)
 
 
-def either(correct, own):
-    """The correct function, or the student's own for arguments that are not those of the text."""
+def reference_or_own(correct, own):
+    """The correct function, or the student's own if it is called with other arguments."""
 
     def function(*args, **kwargs):
         try:
@@ -88,3 +111,24 @@ def either(correct, own):
             return own(*args, **kwargs)
 
     return function
+
+
+def require_readable_helpers():
+    """Raise CheckFailed with file and line if vae_helpers.py, as it is now, cannot be imported.
+
+    After such an edit the notebook still holds the functions from before it.
+    """
+    file = getattr(sys.modules.get("vae_helpers"), "__file__", None)
+    if file is None or not Path(file).exists():
+        return
+    try:
+        with capture_output():
+            runpy.run_path(file, run_name="vae_helpers")
+    except Exception as error:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+        line = frames[-1].lineno if frames else getattr(error, "lineno", "?")
+        message = f"{type(error).__name__}: {getattr(error, 'msg', error)}"
+        raise CheckFailed(
+            f"{Path(file).name}, line {line}: {message}. "
+            "The file cannot be imported, so nothing in it was checked."
+        ) from None

@@ -22,8 +22,9 @@ def explorer_page(encoder, decoder, x, labels, elbos, log_evidences) -> str:
     Raises: ValueError unless the decoder is a network of 2 inputs, 500 tanh units, 784 outputs.
     """
     means, log_stds = encoder(x)
+    layers = _layers(decoder, means.shape[1], x.shape[1])
     data = {
-        "decoder": [_base64(p.cpu().numpy().astype("<f2")) for p in _layers(decoder)],
+        "decoder": [_base64(p.cpu().numpy().astype("<f2")) for p in layers],
         "digits": _base64(np.packbits(x.cpu().numpy() > 0.5, axis=1)),
         "labels": torch.as_tensor(labels).tolist(),
         "means": _rounded(means, 4),
@@ -35,10 +36,10 @@ def explorer_page(encoder, decoder, x, labels, elbos, log_evidences) -> str:
     return page.replace("{/* filled in by explorer_page */}", json.dumps(data))
 
 
-def _layers(decoder):
+def _layers(decoder, n_in, n_out):
     """The decoder's weights and biases as the page has them: float16."""
     try:
-        layers = tanh_layers(decoder, "decoder")
+        layers = tanh_layers(decoder, n_in, n_out)
     except AssertionError as difference:
         error = "the explorer draws a 2-500-784 tanh decoder, this one is something else"
         raise ValueError(f"{error}: {difference}") from None

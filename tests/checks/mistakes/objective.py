@@ -1,0 +1,372 @@
+"""The ELBO, its value and its gradient."""
+
+from .entry import Change, variants
+
+DRAW = "z = sample_gaussian(q_mean, q_log_std)"
+ESTIMATE = "return (log_joint - log_q_z).mean()"
+KL = "-.5 * (1 + 2 * s - m**2 - (2 * s).exp()).sum(1)"
+
+MISTAKES = [
+    *variants(
+        place="elbo",
+        check="check-elbo",
+        replaces="q_mean, q_log_std = encoder(x)",
+        codes={
+            "mean and log_std exchanged": "q_log_std, q_mean = encoder(x)",
+        },
+        says={
+            "mean and log_std exchanged": "Are q_mean and q_log_std exchanged?",
+        },
+    ),
+    *variants(
+        place="elbo",
+        check="check-elbo",
+        codes={
+            "KL as -.5 * (1 + s - m**2 - s.exp()).sum(1)": """\
+def elbo(x):
+    m, s = encoder(x)
+    z = sample_gaussian(m, s)
+    kl = -.5 * (1 + s - m**2 - s.exp()).sum(1)
+    return (log_likelihood(x, z) - kl).mean()
+""",
+            "KL as (-.5 * (1 + 2 * s - m**2 - (2 * s).exp()).sum(1)).clamp(min=0.05)": """\
+def elbo(x):
+    m, s = encoder(x)
+    z = sample_gaussian(m, s)
+    kl = (-.5 * (1 + 2 * s - m**2 - (2 * s).exp()).sum(1)).clamp(min=0.05)
+    return (log_likelihood(x, z) - kl).mean()
+""",
+            "KL as -.5 * (1 + 2 * s - m**2 - s.exp()).sum(1)": """\
+def elbo(x):
+    m, s = encoder(x)
+    z = sample_gaussian(m, s)
+    kl = -.5 * (1 + 2 * s - m**2 - s.exp()).sum(1)
+    return (log_likelihood(x, z) - kl).mean()
+""",
+            "ELBO with x * (p + 1e-8).log() + (1 - x) * (1 - p + 1e-8).log()": """\
+def elbo(x):
+    m, s = encoder(x)
+    z = sample_gaussian(m, s)
+    y = decoder(z)
+    p = torch.sigmoid(y)
+    return (log_prior(z) + (x * (p + 1e-8).log() + (1 - x) * (1 - p + 1e-8).log()).sum(1) - log_q(z, m, s)).mean()
+""",
+            "ELBO with nn.functional.logsigmoid((2 * x - 1) * y.clamp(-15, 15))": """\
+def elbo(x):
+    m, s = encoder(x)
+    z = sample_gaussian(m, s)
+    y = decoder(z)
+    p = torch.sigmoid(y)
+    return (log_prior(z) + (nn.functional.logsigmoid((2 * x - 1) * y.clamp(-15, 15))).sum(1) - log_q(z, m, s)).mean()
+""",
+            "ELBO with x * p.log() + (1 - x) * (1 - p).log()": """\
+def elbo(x):
+    m, s = encoder(x)
+    z = sample_gaussian(m, s)
+    y = decoder(z)
+    p = torch.sigmoid(y)
+    return (log_prior(z) + (x * p.log() + (1 - x) * (1 - p).log()).sum(1) - log_q(z, m, s)).mean()
+""",
+        },
+        says={
+            "KL as -.5 * (1 + 2 * s - m**2 - s.exp()).sum(1)": "sigma where sigma squared belongs",
+            "ELBO with x * p.log() + (1 - x) * (1 - p).log()": "logarithm of zero",
+        },
+    ),
+    *variants(
+        place="elbo",
+        check="check-elbo",
+        replaces="q_mean, q_log_std = encoder(x)",
+        codes={
+            "half the batch in the ELBO": """\
+x = x[: (len(x) + 1) // 2]
+    q_mean, q_log_std = encoder(x)
+""",
+        },
+    ),
+    *variants(
+        place="elbo",
+        check="check-elbo",
+        replaces=DRAW,
+        codes={
+            "q_log_std clamped": """\
+q_log_std = q_log_std.clamp(-3, 3)
+    z = sample_gaussian(q_mean, q_log_std)
+""",
+        },
+    ),
+    *variants(
+        place="elbo",
+        check="check-elbo",
+        replaces="q_mean, q_log_std = encoder(x)",
+        codes={
+            "digits changed in place": """\
+x.neg_().add_(1)
+    q_mean, q_log_std = encoder(x)
+""",
+        },
+    ),
+    *variants(
+        place="elbo",
+        check="check-elbo",
+        replaces=DRAW,
+        codes={
+            "noise shared by two digits": """\
+z = q_mean + q_log_std.exp() * torch.randn((len(x) + 1) // 2, Dz).repeat(2, 1)[: len(x)]
+""",
+            "z as sample_gaussian(q_mean, q_log_std.exp())": (
+                "z = sample_gaussian(q_mean, q_log_std.exp())"
+            ),
+            "z as q_log_std.exp() * torch.randn_like(q_mean)": (
+                "z = q_log_std.exp() * torch.randn_like(q_mean)"
+            ),
+            "z as q_mean + torch.exp(2 * q_log_std) * torch.randn_like(q_mean) ": (
+                "z = q_mean + torch.exp(2 * q_log_std) * torch.randn_like(q_mean) "
+            ),
+            "z as sample_gaussian(q_mean, 2 * q_log_std)": (
+                "z = sample_gaussian(q_mean, 2 * q_log_std)"
+            ),
+            "z as sample_gaussian(q_mean, q_log_std / 2)": (
+                "z = sample_gaussian(q_mean, q_log_std / 2)"
+            ),
+            "z as q_mean": "z = q_mean",
+            "z as sample_gaussian(q_mean, q_log_std, generator(5))": (
+                "z = sample_gaussian(q_mean, q_log_std, generator(5))"
+            ),
+            "z as q_mean + q_log_std.exp() * torch.randn(1, Dz)": (
+                "z = q_mean + q_log_std.exp() * torch.randn(1, Dz)"
+            ),
+            "z as q_mean + q_log_std.exp() * torch.randn(len(x), 1)": (
+                "z = q_mean + q_log_std.exp() * torch.randn(len(x), 1)"
+            ),
+            "z as q_mean + q_log_std.exp() * torch.rand(len(x), Dz)": (
+                "z = q_mean + q_log_std.exp() * torch.rand(len(x), Dz)"
+            ),
+            "z as q_mean + torch.randn_like(q_mean)": "z = q_mean + torch.randn_like(q_mean)",
+            "z as torch.randn_like(q_mean)": "z = torch.randn_like(q_mean)",
+        },
+        says={
+            "z as torch.randn_like(q_mean)": "Is z drawn from the prior?",
+        },
+    ),
+    *variants(
+        place="elbo",
+        check="check-elbo",
+        replaces=ESTIMATE,
+        codes={
+            "ELBO as (joint_log_density(x, torch.randn_like(z)) - log_q_z).mean()": (
+                "return (joint_log_density(x, torch.randn_like(z)) - log_q_z).mean()"
+            ),
+            "ELBO as log_joint.mean()": "return log_joint.mean()",
+            "ELBO as log_likelihood(x, z).mean()": "return log_likelihood(x, z).mean()",
+            "ELBO as (log_joint - log_q_z).sum()": "return (log_joint - log_q_z).sum()",
+            "ELBO as log_joint - log_q_z": "return log_joint - log_q_z",
+            "ELBO as (log_joint - log_q_z).mean().abs()": (
+                "return (log_joint - log_q_z).mean().abs()"
+            ),
+            "ELBO as (log_joint - log_q_z).logsumexp(0) - math.log(len(x))": (
+                "return (log_joint - log_q_z).logsumexp(0) - math.log(len(x))"
+            ),
+            "ELBO as (log_joint - log_q_z).mean() + math.log(2 * math.pi)": (
+                "return (log_joint - log_q_z).mean() + math.log(2 * math.pi)"
+            ),
+            "ELBO as (log_joint - log_q_z).mean() - 1e-3 * sum((p**2).sum() for p in decoder.parameters())": """\
+return (log_joint - log_q_z).mean() - 1e-3 * sum((p**2).sum() for p in decoder.parameters())
+""",
+            "ELBO as (log_joint - 2 * log_q_z).mean()": "return (log_joint - 2 * log_q_z).mean()",
+            "ELBO as (log_joint - 2 * log_prior(z) - log_q_z).mean()": (
+                "return (log_joint - 2 * log_prior(z) - log_q_z).mean()"
+            ),
+            "ELBO as (log_joint - log_q_z).max()": "return (log_joint - log_q_z).max()",
+            "ELBO as (log_joint - log_q_z).mean() / Ddata": (
+                "return (log_joint - log_q_z).mean() / Ddata"
+            ),
+            "ELBO as (log_joint + log_q_z).mean()": "return (log_joint + log_q_z).mean()",
+            "ELBO as (log_joint + log_prior(z) - log_q_z).mean()": (
+                "return (log_joint + log_prior(z) - log_q_z).mean()"
+            ),
+        },
+        says={
+            "ELBO as (log_joint + log_q_z).mean()": "Does log q(z | x) have the wrong sign?",
+            "ELBO as (log_joint + log_prior(z) - log_q_z).mean()": "Is log p(z) in it twice?",
+        },
+    ),
+    *variants(
+        place="elbo",
+        check="check-elbo",
+        codes={
+            "beta 0.99": """\
+def elbo(x):
+    m, s = encoder(x)
+    z = sample_gaussian(m, s)
+    kl = 0.99 * (-.5 * (1 + 2 * s - m**2 - (2 * s).exp()).sum(1))
+    return (log_likelihood(x, z) - kl).mean()
+""",
+            "beta 1.01": """\
+def elbo(x):
+    m, s = encoder(x)
+    z = sample_gaussian(m, s)
+    kl = 1.01 * (-.5 * (1 + 2 * s - m**2 - (2 * s).exp()).sum(1))
+    return (log_likelihood(x, z) - kl).mean()
+""",
+            "beta 0.5": """\
+def elbo(x):
+    m, s = encoder(x)
+    z = sample_gaussian(m, s)
+    kl = 0.5 * (-.5 * (1 + 2 * s - m**2 - (2 * s).exp()).sum(1))
+    return (log_likelihood(x, z) - kl).mean()
+""",
+            "beta 2": """\
+def elbo(x):
+    m, s = encoder(x)
+    z = sample_gaussian(m, s)
+    kl = 2 * (-.5 * (1 + 2 * s - m**2 - (2 * s).exp()).sum(1))
+    return (log_likelihood(x, z) - kl).mean()
+""",
+            "beta 4": """\
+def elbo(x):
+    m, s = encoder(x)
+    z = sample_gaussian(m, s)
+    kl = 4 * (-.5 * (1 + 2 * s - m**2 - (2 * s).exp()).sum(1))
+    return (log_likelihood(x, z) - kl).mean()
+""",
+            "beta -1": """\
+def elbo(x):
+    m, s = encoder(x)
+    z = sample_gaussian(m, s)
+    kl = -1 * (-.5 * (1 + 2 * s - m**2 - (2 * s).exp()).sum(1))
+    return (log_likelihood(x, z) - kl).mean()
+""",
+        },
+        says={
+            "beta -1": "Does the KL have the wrong sign?",
+        },
+    ),
+    *variants(
+        place="elbo",
+        check="check-gradients",
+        replaces=ESTIMATE,
+        codes={
+            "a plain number": "return torch.tensor((log_joint - log_q_z).mean().item())",
+        },
+    ),
+    *variants(
+        place="elbo",
+        check="check-gradients",
+        codes={
+            "KL detached": """\
+def elbo(x):
+    m, s = encoder(x)
+    z = sample_gaussian(m, s)
+    kl = (-.5 * (1 + 2 * s - m**2 - (2 * s).exp()).sum(1)).detach()
+    return (log_likelihood(x, z) - kl).mean()
+""",
+        },
+    ),
+    *variants(
+        place="elbo",
+        check="check-gradients",
+        replaces=DRAW,
+        codes={
+            "z by sample_gaussian(q_mean, q_log_std).detach()": (
+                "z = sample_gaussian(q_mean, q_log_std).detach()"
+            ),
+            "z by sample_gaussian(q_mean.detach(), q_log_std)": (
+                "z = sample_gaussian(q_mean.detach(), q_log_std)"
+            ),
+            "z by sample_gaussian(q_mean, q_log_std.detach())": (
+                "z = sample_gaussian(q_mean, q_log_std.detach())"
+            ),
+        },
+    ),
+    *variants(
+        place="elbo",
+        check="check-gradients",
+        replaces="joint_log_density(x, z)",
+        codes={
+            "ELBO of log_prior(z).detach() + log_likelihood(x, z)": (
+                "log_prior(z).detach() + log_likelihood(x, z)"
+            ),
+            "ELBO of log_prior(z) + log_likelihood(x, z).detach()": (
+                "log_prior(z) + log_likelihood(x, z).detach()"
+            ),
+            "ELBO of log_prior(z) + log_likelihood(x, z.detach())": (
+                "log_prior(z) + log_likelihood(x, z.detach())"
+            ),
+        },
+    ),
+]
+
+RIGHT = [
+    *variants(
+        place="elbo",
+        replaces="def elbo(x):",
+        codes={
+            "networks and loss as default arguments": (
+                "def elbo(x, encoder=encoder, decoder=decoder):"
+            ),
+        },
+        more=[
+            Change("train", "n_epochs=100", "n_epochs=100, loss=loss"),
+        ],
+    ),
+    *variants(
+        place="elbo",
+        codes={
+            "elbo compiled": "elbo = torch.compile(elbo, backend='eager')",
+        },
+    ),
+    *variants(
+        place="elbo",
+        replaces=ESTIMATE,
+        codes={
+            "entropy in closed form": (
+                "return (log_joint + (q_log_std + 0.5 + 0.5 * math.log(2 * math.pi)).sum(1)).mean()"
+            ),
+        },
+    ),
+    *variants(
+        place="elbo",
+        codes={
+            "estimator B through the variance": """\
+def elbo(x):
+    m, s = encoder(x)
+    z = sample_gaussian(m, s)
+    kl = -.5 * (1 + torch.log(s.exp() ** 2) - m**2 - s.exp() ** 2).sum(1)
+    return (log_likelihood(x, z) - kl).mean()
+""",
+            "its own stable Bernoulli": """\
+def elbo(x):
+    m, s = encoder(x)
+    z = sample_gaussian(m, s)
+    y = decoder(z)
+    p = torch.sigmoid(y)
+    return (log_prior(z) + (x * y - nn.functional.softplus(y)).sum(1) - log_q(z, m, s)).mean()
+""",
+        },
+    ),
+    *variants(
+        place="elbo",
+        replaces="encoder(x)",
+        codes={
+            "ELBO with encoder(x=x)": "encoder(x=x)",
+            "ELBO with encoder.forward(x)": "encoder.forward(x)",
+            "ELBO with encoder.layers(x).chunk(2, dim=1)": "encoder.layers(x).chunk(2, dim=1)",
+            "ELBO with encoder(x.to(next(encoder.parameters()).device))": (
+                "encoder(x.to(next(encoder.parameters()).device))"
+            ),
+        },
+    ),
+    *variants(
+        place="elbo",
+        replaces="joint_log_density(x, z)",
+        codes={
+            "ELBO of log_prior(z) + bernoulli_log_density(x, decoder[2](decoder[1](decoder[0](z)))).sum(1)": """\
+log_prior(z) + bernoulli_log_density(x, decoder[2](decoder[1](decoder[0](z)))).sum(1)
+""",
+            "ELBO of log_prior(z) + (log_likelihood(x, z) + log_likelihood(x, z)) / 2": (
+                "log_prior(z) + (log_likelihood(x, z) + log_likelihood(x, z)) / 2"
+            ),
+        },
+    ),
+]
