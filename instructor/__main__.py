@@ -103,7 +103,7 @@ def parser():
 
 if __name__ == "__main__":
     for stream in (sys.stdout, sys.stderr):  # what they cannot encode must end nothing
-        stream.reconfigure(errors="replace")
+        stream.reconfigure(errors="backslashreplace")
     arguments = parser().parse_args()
     try:
         sys.exit(arguments.run(arguments))

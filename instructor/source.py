@@ -31,18 +31,13 @@ def statements(source):
 
 def first_name(source):
     """The first name that a function, a class or an assignment in the source defines, or None."""
-    try:
-        parts = ast.parse(python_of(source)).body
-    except RecursionError:
-        return None
-    for part in parts:
-        if isinstance(part, ast.FunctionDef | ast.ClassDef):
-            return part.name
-        if isinstance(part, ast.Assign):
-            names = [node.id for node in ast.walk(part.targets[0]) if isinstance(node, ast.Name)]
-            if names:
-                return names[0]
-    return None
+    found = []
+    for node in ast.walk(ast.parse(python_of(source))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.append((node.lineno, node.col_offset, node.name))
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.append((node.lineno, node.col_offset, node.id))
+    return min(found)[2] if found else None
 
 
 def defined_names(source):
