@@ -117,7 +117,7 @@ def require_same(name, got, exact, mistakes={}, otherwise="", tolerance=1e-4):
     """
     if same(got, exact, tolerance):
         return
-    mistakes = {"Does it have the wrong sign?": -exact, **mistakes}
+    mistakes = {**mistakes, "Does it have the wrong sign?": -exact}
     error = (got - exact).abs() / (1 + exact.abs())
     worst = error.nan_to_num(math.inf, math.inf).argmax()
     values = f"got {got.flatten()[worst]:.6g}, expected {exact.flatten()[worst]:.6g}"

@@ -7,7 +7,7 @@ import torch
 from IPython.utils.capture import capture_output
 
 from . import reference
-from .checking import require, require_same, require_shape, require_values, same
+from .checking import require, require_same, require_shape, require_values
 from .samplers import bernoulli_sampler, gaussian_sampler
 
 

@@ -82,7 +82,7 @@ decoder = Decoder().to(DEVICE)
 """,
         },
         says={
-            "layers that are not registered": "decoder: got 0 parameters, expected 394,284",
+            "layers that are not registered": "Use nn.ModuleList or nn.Sequential",
             "hidden layer detached": "no gradient reaches its hidden layer. Is something detached?",
         },
     ),
