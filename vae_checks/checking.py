@@ -79,7 +79,7 @@ def is_students(file):
 def students_line(error):
     """Function and source of the student's last line in the traceback of an error."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if is_students(f.filename)]
-    return f"{frames[-1].name}: {frames[-1].line or ''} ".replace(":  ", ": ") if frames else ""
+    return f"{frames[-1].name}, '{frames[-1].line}': " if frames else ""
 
 
 def require(passed, diagnosis):

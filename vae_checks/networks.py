@@ -162,13 +162,13 @@ def require_layers(notebook, name, network):
     module = "a module, as nn.Sequential(...) or an object of a class derived from nn.Module"
     require(isinstance(network, nn.Module), f"{name} must be {module}.")
     layers = notebook.layers(name)
-    by_role = parameters_by_role(network, layers, name)
     frozen = f"{name}: some parameters are frozen. Did you set their requires_grad to False?"
     require(all(p.requires_grad for p in network.parameters()), frozen)
-
     v = notebook.pixels(20, seed=1051)  # an encoder may refuse anything but zeros and ones
     if name == "decoder":
         v = notebook.numbers(20, layers.n_in, seed=1052).float()
+    outputs_of(network, name, v, layers)
+    by_role = parameters_by_role(network, layers, name)
     with restored(network):
         randomize(network, layers, seed=1053)
         require_every_output(name, network, v, layers, by_role["last bias"])

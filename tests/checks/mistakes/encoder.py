@@ -146,7 +146,7 @@ h = self.layers(x)
         replaces=RETURN_HEADS,
         codes={
             "encoder returns [q_mean, q_log_std]": "return [q_mean, q_log_std]",
-            "encoder returns __import__('collections').namedtuple('Q', 'mean log_std')(q_mean, q_log_std)": (
+            "encoder returns a named tuple": (
                 "return __import__('collections').namedtuple('Q', 'mean log_std')(q_mean, "
                 "q_log_std)"
             ),
