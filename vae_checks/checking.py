@@ -79,7 +79,10 @@ def is_students(file):
 def students_line(error):
     """Function and source of the student's last line in the traceback of an error."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if is_students(f.filename)]
-    return f"{frames[-1].name}, '{frames[-1].line}': " if frames else ""
+    if not frames:
+        return ""
+    line = f", '{frames[-1].line}'" if frames[-1].line else ""
+    return f"{frames[-1].name}{line}: "
 
 
 def require(passed, diagnosis):

@@ -172,14 +172,14 @@ def require_layers(notebook, name, network):
     with restored(network):
         randomize(network, layers, seed=1053)
         require_every_output(name, network, v, layers, by_role["last bias"])
+        (W1,), (b1,) = by_role["hidden weights"], by_role["hidden bias"]
+        shift, factor = map_before(name, network, layers, W1, b1)
         w = 60 / layers.n_hidden**0.5 * notebook.numbers(layers.n_hidden, seed=1054)
         with torch.no_grad():
             for p in by_role["last weights"]:
                 p.copy_(along(p, layers.n_hidden, w))
             for p in by_role["last bias"]:
                 p.zero_()
-        (W1,), (b1,) = by_role["hidden weights"], by_role["hidden bias"]
-        shift, factor = map_before(name, network, layers, W1, b1)
         a = (shift + factor * v.double()) @ rows_of(W1, layers.n_in).double().T
         a = a + b1.flatten().double()
         for output_name, output in zip(OUTPUTS[name], outputs_of(network, name, v, layers)):
@@ -253,7 +253,7 @@ def outputs_of(network, name, v, layers):
         linear = [str(m) for m in network.modules() if isinstance(m, nn.Linear)]
         if "shapes cannot be multiplied" not in str(error) or not linear:
             raise
-        its = f"Its layers: {', '.join(linear)}. Are they in the wrong order, or is v transposed?"
+        its = f"Its layers: {', '.join(linear)}. Are they in the wrong order?"
         raise CheckFailed(f"{name}: given the shape {tuple(v.shape)}, {error}. {its}") from None
     if name == "decoder":
         outputs = [outputs]
@@ -308,7 +308,8 @@ def map_before(name, network, layers, W1, b1):
     zeros = torch.zeros(1, layers.n_in, device=W1.device)
     for v in zeros, zeros + 1:
         output = torch.cat([*outputs_of(network, name, v, layers)], dim=1)
-        by_weights, by_bias = gradients_of(output.sum(), [W1, b1])
+        u = torch.linspace(1, 2, layers.n_out, device=W1.device)
+        by_weights, by_bias = gradients_of((u * output).sum(), [W1, b1])
         cut = f"{name}: no gradient reaches its hidden layer. Is something detached?"
         require(by_bias.any(), cut)
         unit = by_bias.flatten().abs().argmax()

@@ -258,31 +258,52 @@ def per_digit(t):
 
 def question_about_elbo(notebook, trials, setting):
     """The question about the mistake that explains the values of all trials, or the terms."""
+
+    def explained(by):
+        """Whether the values are these of the trials, up to the rounding of single precision."""
+        return all(same(t.value, by(t), 3e-6) for t in trials)
+
     for question, values in MISTAKES.items():
-        if any(all(same(t.value, value(t), 2e-5) for t in trials) for value in values):
+        if any(map(explained, values)):
             return question
     naive = "Is the Bernoulli density computed from the mean, which is nearly 0 or 1 here?"
     if not all(t.value.isfinite() for t in trials):
         return f"Does it overflow, or take the logarithm of zero? {naive}"
     if setting == SURE_OF_PIXELS:  # the first one that fails
         return naive
-    for term, name in (lambda t: -t.kl, "KL"), (lambda t: t.log_p_z - t.log_q_z, "last two terms"):
-        factors = [((t.value - t.log_p_x) / term(t)).item() for t in trials]
-        if max(factors) - min(factors) < 1e-3 * abs(factors[0]):
-            if abs(factors[0] * notebook.BS - 1) < 1e-2:
-                return f"Is the {name} divided by BS? It is the mean over the digits already."
-            return f"Is the {name} multiplied by {factors[0]:.4g}? It belongs there as it is."
-        if 0 <= factors[0] < factors[1] < factors[2] < 1:
-            return (
-                f"Is the {name} multiplied by a number that grows with each call, as in a "
-                f"warm-up? It was {factors[0]:.3g}, then {factors[1]:.3g}."
-            )
+    if question := question_about_factor(notebook, trials, explained):
+        return question
     trial = next(t for t in trials if not same(t.value, t.estimate, 2e-5))
     return (
         f"For these codes log p(x | z) is {trial.log_p_x:.6g}, log p(z) {trial.log_p_z:.6g}, "
         f"log q(z | x) {trial.log_q_z:.6g} and the KL {trial.kl:.6g}. Are all of the z that is "
         "decoded, is each there once, and nothing added or clamped?"
     )
+
+
+# What may be multiplied by a number: the term, and what it is added to.
+FACTORS = {
+    "the whole": (lambda t: t.estimates[0], lambda t: 0.0),
+    "the whole, with the KL in closed form,": (lambda t: t.estimates[1], lambda t: 0.0),
+    "the KL": (lambda t: -t.kl, lambda t: t.log_p_x),
+    "log p(z) - log q(z | x)": (lambda t: t.log_p_z - t.log_q_z, lambda t: t.log_p_x),
+}
+
+
+def question_about_factor(notebook, trials, explained):
+    """The question about a number by which a term is multiplied, if that explains all trials."""
+    n = len(trials[0].x)
+    for name, (term, rest) in FACTORS.items():
+        factors = [((t.value - rest(t)) / term(t)).item() for t in trials]
+        first = factors[0]
+        if explained(lambda t: rest(t) + first * term(t)):
+            if any(math.isclose(first, m / notebook.BS, rel_tol=0.01) for m in (1, n)):
+                return f"Is {name} divided by BS? The mean is over the {n} digits of this x."
+            return f"Is {name} multiplied by {first:.4g}?"
+        if 0 < first < factors[1] < factors[2] < 1:
+            grows = "grows with each call, as in a warm-up"
+            return f"Is {name} multiplied by a number that {grows}? It was {first:.3g} at first."
+    return ""
 
 
 # The gradient ----------------------------------------------------------------------------------

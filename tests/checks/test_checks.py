@@ -227,7 +227,11 @@ def test_unknown_digits_have_no_threshold(capsys):
     encoder, decoder = networks()
     digits = (torch.rand(40, 784) > 0.5).float()
     names = {"SEED": 2, "DEVICE": CPU, **SIZES, "encoder": encoder, "decoder": decoder}
-    names |= {"binarized_mnist": digits[:30], "heldout_mnist": digits[30:], "history": [(-1, -9.0)]}
+    names |= {
+        "binarized_mnist": digits[:30],
+        "heldout_mnist": digits[30:],
+        "history": 99 * [(-1, -9.0)],
+    }
     names |= {"batches": [digits[:30]], "heldout_elbo": lambda: -9.0}
     names["digits"] = SimpleNamespace(name="my digits")
     Checks(names).result()

@@ -3,7 +3,10 @@
 from .entry import HELPERS, variants
 
 LOGSIGMOID = "return torch.nn.functional.logsigmoid((2 * x - 1) * logit_means)"
-GAUSSIAN = "return -0.5 * math.log(2 * math.pi) - log_std - 0.5 * (z - mean) ** 2 * torch.exp(-2 * log_std)"
+GAUSSIAN = (
+    "return -0.5 * math.log(2 * math.pi) - log_std - 0.5 * (z - mean) ** 2 "
+    "* torch.exp(-2 * log_std)"
+)
 SAMPLE = "return mean + torch.exp(log_std) * epsilon"
 NOISE = "torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)"
 
