@@ -36,7 +36,7 @@ def try_weights(notebook, networks, name, setting, k, digits=likely_digits):
 
     Accepted are k batches of B codes and one batch of B k codes, in either order: draw after draw
     for all digits, or digit after digit with all of its draws.
-    Returns: the value, and for both orders the codes' noise, (B, k, Dz), and their Weights.
+    Returns: the value, and for both orders z, q_mean, q_log_std, (B, k, Dz), and the Weights.
     """
     encoder, decoder = networks
     with random_networks(notebook, "log_weights", networks, setting):
@@ -59,13 +59,13 @@ def try_weights(notebook, networks, name, setting, k, digits=likely_digits):
         with torch.no_grad():
             mean, log_std = (t.double()[:, None].expand(B, k, Dz) for t in encoder(x))
             logit_means = decoder(codes)
-        by_draw, by_digit = (
-            (lambda t: t.unflatten(0, (k, B)).transpose(0, 1)),
-            (lambda t: t.unflatten(0, (B, k))),
-        )
+        orders = [
+            torch.arange(k * B, device=x.device).reshape(k, B).T,  # draw after draw
+            torch.arange(k * B, device=x.device).reshape(B, k),  # digit after digit
+        ]
         tried = []
-        for in_rows in by_draw, by_digit:
-            z, y = in_rows(codes).double(), in_rows(logit_means)
+        for order in orders:
+            z, y = codes[order].double(), logit_means[order]
             weights = Weights(
                 reference.log_likelihood_of(x[:, None], y),
                 reference.log_prior(z),
@@ -121,17 +121,42 @@ def require_new_codes(notebook, networks, setting):
     require_draws(f"{name}: the codes z that the decoder is given", *rows)
 
 
+def require_one_of(name, found, cases, otherwise, tolerance=1e-4):
+    """The values are right for one of the cases (exact values, mistakes): orders of the codes.
+
+    If not, the message is of the case in which a mistake explains them.
+    """
+    failures = []
+    for exact, mistakes in cases:
+        try:
+            return require_same(name, found, exact, mistakes, otherwise, tolerance)
+        except CheckFailed as failure:
+            failures.append(failure)
+    explained = [failure for failure in failures if otherwise not in str(failure)]
+    raise [*explained, *failures][0]
+
+
 def require_weights(notebook, networks, setting, k, digits):
+    """log_weights(x, k) against the exact log weights, with the codes of a digit in any order."""
     found, tried = try_weights(notebook, networks, "log_weights", setting, k, digits)
-    found = found.sort(dim=1).values  # the codes of a digit in any order
+    otherwise = (
+        "Is each weight log p(x, z) - log q(z | x) of one code and the digit it was drawn for, in "
+        "the row of this digit?"
+    )
+    cases = []
+    for *_, weights in tried:
+        values = {"": weights.exact, **wrong_weights(weights)}
+        values = {question: of.sort(dim=1).values for question, of in values.items()}
+        cases.append((values.pop(""), values))
+    name = f"log_weights(x, {k}) {setting}"
+    require_one_of(name, found.sort(dim=1).values, cases, otherwise)
 
-    def error(weights):
-        return (found - weights.exact.sort(dim=1).values).abs().max().nan_to_num(math.inf)
 
-    weights = min((w for *_, w in tried), key=error)
+def wrong_weights(weights):
+    """Mistakes in the log weights (B, k)."""
     likelihood, prior, log_q, kl = weights
-    exact = weights.exact
-    mistakes = {
+    exact, k = weights.exact, weights.exact.shape[1]
+    return {
         "Are the weights the wrong way up, q / p?": -exact,
         "Did you leave out log q(z | x)?": likelihood + prior,
         "Did you leave out log p(z)?": likelihood - log_q,
@@ -152,24 +177,33 @@ def require_weights(notebook, networks, setting, k, digits):
             exact.T.reshape(exact.shape)
         ),
     }
-    in_order = {question: values.sort(dim=1).values for question, values in mistakes.items()}
-    otherwise = (
-        "Is each weight log p(x, z) - log q(z | x) of one code and the digit it was drawn for, in "
-        "the row of this digit?"
-    )
-    name = f"log_weights(x, {k}) {setting}"
-    require_same(name, found, exact.sort(dim=1).values, in_order, otherwise)
 
 
 def require_bound(notebook, networks, setting, k, digits):
+    """iwae(x, k) against the exact bound."""
     found, tried = try_weights(notebook, networks, "iwae", setting, k, digits)
-    w = min((w for *_, w in tried), key=lambda w: (found - w.bound).abs()).exact
-    bounds, log_k = w.logsumexp(dim=1) - math.log(k), math.log(k)
-    mistakes = {
+    cases = [(weights.bound, wrong_bounds(weights.exact)) for *_, weights in tried]
+    name = f"iwae(x, {k}) {setting}"
+    if not found.isfinite():
+        underflow = "Is exp taken of log weights far below 0? Use logsumexp over a digit's codes."
+        expected = tried[0][-1].bound
+        raise CheckFailed(f"{name}: got {found:.6g}, expected about {expected:.6g}. {underflow}")
+    otherwise = (
+        f"Is it logsumexp over the {k} codes of each digit, minus log k, and the mean of it?"
+    )
+    require_one_of(name, found, cases, otherwise, 2e-5)
+
+
+def wrong_bounds(w):
+    """Mistakes in the bound, given the log weights w (B, k)."""
+    log_k = math.log(w.shape[1])
+    bounds = w.logsumexp(dim=1) - log_k
+    return {
         "Is - log k left out?": bounds.mean() + log_k,
         "Is log k added, where it is subtracted?": bounds.mean() + 2 * log_k,
         "Is log k subtracted from each weight and once more?": bounds.mean() - log_k,
-        "Is the logsumexp divided by k, where log k is subtracted?": (bounds + log_k).mean() / k,
+        "Is the logsumexp divided by k, where log k is subtracted?": (bounds + log_k).mean()
+        / w.shape[1],
         "Is it the mean of the log weights, the ELBO? The mean belongs inside the logarithm.": (
             w.mean()
         ),
@@ -191,11 +225,3 @@ def require_bound(notebook, networks, setting, k, digits):
         "Are the weights the wrong way up, q / p?": (-w).logsumexp(dim=1).mean() - log_k,
         "Is it in bits? Nats are expected.": bounds.mean() / math.log(2),
     }
-    name, expected = f"iwae(x, {k}) {setting}", bounds.mean()
-    if not found.isfinite():
-        underflow = "Is exp taken of log weights far below 0? Use logsumexp over a digit's codes."
-        raise CheckFailed(f"{name}: got {found:.6g}, expected {expected:.6g}. {underflow}")
-    otherwise = (
-        f"Is it logsumexp over the {k} codes of each digit, minus log k, and the mean of it?"
-    )
-    require_same(name, found, expected, mistakes, otherwise, 2e-5)

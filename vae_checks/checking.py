@@ -79,7 +79,10 @@ def is_students(file):
 def students_line(error):
     """Function and source of the student's last line in the traceback of an error."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if is_students(f.filename)]
-    return f"{frames[-1].name}: {frames[-1].line or ''} ".replace(":  ", ": ") if frames else ""
+    if not frames:
+        return ""
+    line = f", '{frames[-1].line}'" if frames[-1].line else ""
+    return f"{frames[-1].name}{line}: "
 
 
 def require(passed, diagnosis):
@@ -117,7 +120,7 @@ def require_same(name, got, exact, mistakes={}, otherwise="", tolerance=1e-4):
     """
     if same(got, exact, tolerance):
         return
-    mistakes = {"Does it have the wrong sign?": -exact, **mistakes}
+    mistakes = {**mistakes, "Does it have the wrong sign?": -exact}
     error = (got - exact).abs() / (1 + exact.abs())
     worst = error.nan_to_num(math.inf, math.inf).argmax()
     values = f"got {got.flatten()[worst]:.6g}, expected {exact.flatten()[worst]:.6g}"

@@ -95,7 +95,7 @@ def gaussian(notebook):
     }
     otherwise = ""
     moderate = (s > SMALLEST) & (s < LARGEST)
-    if found is not None and found.shape == s.shape and same(found[moderate], exact[moderate]):
+    if torch.is_tensor(found) and found.shape == s.shape and same(found[moderate], exact[moderate]):
         otherwise = (
             "It is correct for moderate log_std: is log_std clamped, or a small number added to "
             "the variance?"

@@ -4,7 +4,10 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
-from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
 
 from .checking import CheckFailed, gradients_of, require, require_same, require_shape, same
 from .library import NoLibraryProbability
@@ -97,25 +100,31 @@ def randomize(network, layers, seed, inputs=1.0, outputs=1.0):
 def inputs_of(network, n_in):
     """A context that notes what a network is given: a list of tensors (n, n_in).
 
-    The parts of a network are watched, too, for those who call them one by one. The same input
+    The parts of a network are watched, too, where they are called by themselves. The same input
     twice in a row is noted once.
     """
-    seen, modules = [], set(network.modules())
+    seen, running, modules = [], [], set(network.modules())
 
-    def note(module, arguments):
-        if module in modules and arguments and torch.is_tensor(arguments[0]):
-            v = arguments[0].detach()
-            if v.shape[-1:] != (n_in,):
-                return
+    def begin(module, arguments):
+        if module not in modules:
+            return
+        v = arguments[0].detach() if arguments and torch.is_tensor(arguments[0]) else None
+        if not running and v is not None and v.shape[-1:] == (n_in,):
             rows = v.reshape(-1, n_in)
             if not (seen and torch.equal(seen[-1], rows)):
                 seen.append(rows.clone())
+        running.append(module)
 
-    hook = register_module_forward_pre_hook(note)
+    def end(module, arguments, output):
+        if module in modules:
+            running.pop()
+
+    hooks = register_module_forward_pre_hook(begin), register_module_forward_hook(end)
     try:
         yield seen
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 # The networks' own checks -----------------------------------------------------------------------
@@ -141,7 +150,10 @@ def require_network(notebook, name):
 
 @torch.enable_grad()
 def require_layers(notebook, name, network):
-    """A network computes W2 tanh(W1 v + b1) + b2, but for a fixed affine map of each output.
+    """A network computes W2 tanh(W1 v + b1) + b2, but for fixed affine maps.
+
+    Every input and every output may have a fixed shift and factor of its own: pixels mapped to -1
+    and 1, the paper's half of a log variance.
 
     What is tried: random W1 and b1, the same row w for every output in W2, and b2 = 0. Then each
     output must be affine in one number, h(v) = w . tanh(W1 v + b1): shift + factor * h(v), with the
@@ -150,24 +162,26 @@ def require_layers(notebook, name, network):
     module = "a module, as nn.Sequential(...) or an object of a class derived from nn.Module"
     require(isinstance(network, nn.Module), f"{name} must be {module}.")
     layers = notebook.layers(name)
-    by_role = parameters_by_role(network, layers, name)
     frozen = f"{name}: some parameters are frozen. Did you set their requires_grad to False?"
     require(all(p.requires_grad for p in network.parameters()), frozen)
-
     v = notebook.pixels(20, seed=1051)  # an encoder may refuse anything but zeros and ones
     if name == "decoder":
         v = notebook.numbers(20, layers.n_in, seed=1052).float()
+    outputs_of(network, name, v, layers)
+    by_role = parameters_by_role(network, layers, name)
     with restored(network):
         randomize(network, layers, seed=1053)
         require_every_output(name, network, v, layers, by_role["last bias"])
+        (W1,), (b1,) = by_role["hidden weights"], by_role["hidden bias"]
+        shift, factor = map_before(name, network, layers, W1, b1)
         w = 60 / layers.n_hidden**0.5 * notebook.numbers(layers.n_hidden, seed=1054)
         with torch.no_grad():
             for p in by_role["last weights"]:
                 p.copy_(along(p, layers.n_hidden, w))
             for p in by_role["last bias"]:
                 p.zero_()
-        (W1,), (b1,) = by_role["hidden weights"], by_role["hidden bias"]
-        a = v.double() @ rows_of(W1, layers.n_in).double().T + b1.flatten().double()
+        a = (shift + factor * v.double()) @ rows_of(W1, layers.n_in).double().T
+        a = a + b1.flatten().double()
         for output_name, output in zip(OUTPUTS[name], outputs_of(network, name, v, layers)):
             require_affine(output_name, output.double(), a, w)
             u = notebook.numbers(*output.shape, seed=1055)
@@ -239,7 +253,7 @@ def outputs_of(network, name, v, layers):
         linear = [str(m) for m in network.modules() if isinstance(m, nn.Linear)]
         if "shapes cannot be multiplied" not in str(error) or not linear:
             raise
-        its = f"Its layers: {', '.join(linear)}. Are they in the wrong order, or is v transposed?"
+        its = f"Its layers: {', '.join(linear)}. Are they in the wrong order?"
         raise CheckFailed(f"{name}: given the shape {tuple(v.shape)}, {error}. {its}") from None
     if name == "decoder":
         outputs = [outputs]
@@ -284,6 +298,26 @@ def require_every_output(name, network, v, layers, last_bias):
     require(distinct and all(slope.all() for slope in slopes), shared)
 
 
+def map_before(name, network, layers, W1, b1):
+    """What a network does to its inputs before the first layer: shift and factor, (n_in,) each.
+
+    The gradient with respect to a unit's weights is what the layer is given, times the gradient
+    with respect to the unit's bias. So it shows what is made of zeros and of ones.
+    """
+    given = []
+    zeros = torch.zeros(1, layers.n_in, device=W1.device)
+    for v in zeros, zeros + 1:
+        output = torch.cat([*outputs_of(network, name, v, layers)], dim=1)
+        u = torch.linspace(1, 2, layers.n_out, device=W1.device)
+        by_weights, by_bias = gradients_of((u * output).sum(), [W1, b1])
+        cut = f"{name}: no gradient reaches its hidden layer. Is something detached?"
+        require(by_bias.any(), cut)
+        unit = by_bias.flatten().abs().argmax()
+        given.append(rows_of(by_weights, layers.n_in)[unit] / by_bias.flatten()[unit])
+    shift, one = (t.double().round(decimals=5) for t in given)
+    return shift, one - shift
+
+
 def affine_in(h, output):
     """shift + factor * h (B,) for each column of the output (B, n), taken where h is extreme."""
     low, high = h.argmin(), h.argmax()
@@ -323,8 +357,8 @@ def require_affine(name, output, a, w):
 def tanh_layers(decoder, n_in, n_out):
     """W1, b1, W2, b2 with which a decoder computes W2 tanh(W1 z + b1) + b2.
 
-    A fixed affine map after the last layer is worked into W2 and b2: with zero weights in that
-    layer and a bias of 0 and of 1, its shift and factor can be read off.
+    A fixed affine map of the inputs is worked into W1 and b1, one of the outputs into W2 and b2:
+    with zero weights in the last layer and a bias of 0 and of 1, its shift and factor are seen.
     Shapes: with n hidden units (n, n_in), (n,), (n_out, n), (n_out,).
     Raises: CheckFailed if the decoder has other layers or computes anything else.
     """
@@ -341,7 +375,14 @@ def tanh_layers(decoder, n_in, n_out):
         for p in last_bias:
             p.fill_(1.0)
         factor = decoder(z)[0] - shift
-    W1, b1 = rows_of(W1, n_in).clone(), b1.flatten().clone()
+    with torch.enable_grad():
+        before = map_before("decoder", decoder, layers, W1, b1)
+    W1, b1, (before_shift, before_factor) = (
+        rows_of(W1, n_in),
+        b1.flatten(),
+        (t.float() for t in before),
+    )
+    W1, b1 = W1 * before_factor, b1 + W1 @ before_shift
     W2, b2 = factor[:, None] * W2, factor * b2 + shift
     exact = torch.tanh(z @ W1.T + b1) @ W2.T + b2
     require(same(decoder(z), exact, 1e-3), "it does not compute W2 tanh(W1 z + b1) + b2.")

@@ -61,16 +61,28 @@ class Trial(NamedTuple):
         return reference.kl_divergence(self.q_mean, self.q_log_std).mean()
 
     @property
-    def estimates(self):
-        """The three estimates of the ELBO that checks.elbo accepts."""
-        joint = self.log_p_x + self.log_p_z
-        entropy = reference.entropy(self.q_log_std).mean()
-        return joint - self.log_q_z, self.log_p_x - self.kl, joint + entropy
+    def per_digit(self):
+        """Estimator A of each digit, (B,)."""
+        log_p_x = reference.log_likelihood_of(self.x, self.logit_means)
+        log_q_z = reference.log_q(self.z, self.q_mean, self.q_log_std)
+        return log_p_x + reference.log_prior(self.z) - log_q_z
+
+    @property
+    def estimator_A(self):
+        """The paper's estimator A of the ELBO, its equation 6."""
+        return self.log_p_x + self.log_p_z - self.log_q_z
+
+    @property
+    def estimator_B(self):
+        """The paper's estimator B of the ELBO, its equation 7."""
+        return self.log_p_x - self.kl
 
     @property
     def estimate(self):
         """The accepted estimate closest to the value."""
-        return min(self.estimates, key=lambda estimate: (estimate - self.value).abs())
+        entropy = reference.entropy(self.q_log_std).mean()
+        accepted = self.estimator_A, self.estimator_B, self.log_p_x + self.log_p_z + entropy
+        return min(accepted, key=lambda estimate: (estimate - self.value).abs())
 
 
 def own_networks(notebook):
@@ -155,134 +167,137 @@ def elbo(notebook):
         require_draws(what, many.z[order], many.q_mean[order], many.q_log_std[order])
     print("ok: elbo(x) gives the decoder new draws from q(z | x) each time")
 
-    trials = [first, *(try_elbo(notebook, networks, s) for s in (NEAR_THE_PRIOR, SURE_OF_PIXELS))]
-    for trial, setting in zip(trials, (MODERATE, NEAR_THE_PRIOR, SURE_OF_PIXELS)):
+    def mistakes(t):
+        """Questions, each with the values to which its mistake leads in a trial."""
+        log_p_x, log_p_z, log_q_z, kl = t.log_p_x, t.log_p_z, t.log_q_z, t.kl
+        A, B, (n, pixels), joint = t.estimator_A, t.estimator_B, t.x.shape, log_p_x + log_p_z
+        m, s, digit = t.q_mean, t.q_log_std, t.per_digit
+        mean = "where their mean belongs?"
+        return {
+            "Does it have the wrong sign?": [-A, -B],
+            "Did you leave out log q(z | x)?": [joint],
+            "Does log q(z | x) have the wrong sign?": [joint + log_q_z],
+            "Did you leave out log p(z)?": [log_p_x - log_q_z],
+            "Does log p(z) have the wrong sign?": [log_p_x - log_p_z - log_q_z],
+            "Is log p(z) in it twice? joint_log_density has it, too.": [A + log_p_z],
+            "Is it log p(x | z) alone?": [log_p_x],
+            "Is log p(x | z) left out?": [log_p_z - log_q_z, -kl],
+            "Does the KL have the wrong sign?": [log_p_x + kl],
+            "Did you leave out the 1/2 of the KL?": [log_p_x - 2 * kl],
+            "Is log p(z) in it beside the KL?": [joint - kl],
+            "Is log q(z | x) in it beside the KL?": [log_p_x - kl - log_q_z],
+            "Did you write sigma where sigma squared belongs in the KL?": [
+                log_p_x - wrong_kl(m, s, s.exp())
+            ],
+            "Did you take q_log_std for the log of the variance?": [
+                log_p_x - wrong_kl(m, s / 2, s.exp()),
+                joint - reference.log_q(t.z, m, s / 2).mean(),
+            ],
+            "Did you pass exp(q_log_std) to log_q, which takes the log?": [
+                joint - reference.log_q(t.z, m, s.exp()).mean()
+            ],
+            "Is it the mean over the two dimensions of the code, where their sum belongs?": [
+                log_p_x - kl / 2,
+                joint - log_q_z / 2,
+                log_p_x + log_p_z / 2 - log_q_z,
+                log_p_x + (log_p_z - log_q_z) / 2,
+            ],
+            f"Is it the sum over the digits, {mean}": [n * A, n * B],
+            f"Is the KL summed over the digits, {mean}": [log_p_x - n * kl],
+            f"Is log q(z | x) summed over the digits, {mean}": [joint - n * log_q_z],
+            f"Is log p(z) summed over the digits, {mean}": [log_p_x + n * log_p_z - log_q_z],
+            f"Is log p(x | z) summed over the digits, {mean}": [
+                n * log_p_x - kl,
+                n * log_p_x + log_p_z - log_q_z,
+            ],
+            "Is the KL divided by the number of digits, too?": [log_p_x - kl / n],
+            "Is the KL divided by the number of pixels?": [log_p_x - kl / pixels],
+            "Is it the mean over the pixels, where their sum belongs?": [
+                A / pixels,
+                B / pixels,
+                log_p_x / pixels - kl,
+                log_p_x / pixels + log_p_z - log_q_z,
+            ],
+            "Is it in bits, a logarithm to the base 2? Nats are expected.": [
+                A / math.log(2),
+                B / math.log(2),
+            ],
+            f"Is it the largest over the digits, or their logsumexp, {mean}": [
+                digit.max(),
+                digit.logsumexp(0),
+                digit.logsumexp(0) - math.log(n),
+            ],
+            "Is log(2 pi) left out or counted twice?": [
+                A + math.log(2 * math.pi),
+                A - math.log(2 * math.pi),
+            ],
+            "Is the -1 of the KL left out, or counted once for both dimensions?": [B - 1, B - 0.5],
+        }
+
+    settings = MODERATE, NEAR_THE_PRIOR, SURE_OF_PIXELS
+    trials = [first, *(try_elbo(notebook, networks, setting) for setting in settings[1:])]
+    for trial, setting in zip(trials, settings):
         if not same(trial.value, trial.estimate, 2e-5):
-            question = question_about_elbo(notebook, trials, setting)
             values = f"got {trial.value:.6g}, expected {trial.estimate:.6g}"
+            question = question_about_elbo(notebook, trials, mistakes, setting == SURE_OF_PIXELS)
             raise CheckFailed(f"elbo(x) {setting}: {values}. {question}")
     print("ok: its value is the estimate of the ELBO for these codes")
 
 
-# Each mistake, and the value that it leads to. t: a Trial, B: how many digits, BS and Ddata: the
-# notebook's, A and B_: the paper's estimators A and B.
-MISTAKES = {
-    "Does it have the wrong sign?": [lambda t: -t.estimates[0], lambda t: -t.estimates[1]],
-    "Did you leave out log q(z | x)?": [lambda t: t.log_p_x + t.log_p_z],
-    "Does log q(z | x) have the wrong sign?": [lambda t: t.log_p_x + t.log_p_z + t.log_q_z],
-    "Did you leave out log p(z)?": [lambda t: t.log_p_x - t.log_q_z],
-    "Does log p(z) have the wrong sign?": [lambda t: t.log_p_x - t.log_p_z - t.log_q_z],
-    "Is log p(z) in it twice? joint_log_density has it, too.": [
-        lambda t: t.estimates[0] + t.log_p_z
-    ],
-    "Is it log p(x | z) alone?": [lambda t: t.log_p_x],
-    "Is log p(x | z) left out?": [lambda t: t.log_p_z - t.log_q_z, lambda t: -t.kl],
-    "Does the KL have the wrong sign?": [lambda t: t.log_p_x + t.kl],
-    "Did you leave out the 1/2 of the KL?": [lambda t: t.log_p_x - 2 * t.kl],
-    "Is log p(z) in it beside the KL?": [lambda t: t.log_p_x + t.log_p_z - t.kl],
-    "Is log q(z | x) in it beside the KL?": [lambda t: t.log_p_x - t.kl - t.log_q_z],
-    "Did you write sigma where sigma squared belongs in the KL?": [
-        lambda t: t.log_p_x - kl(t.q_mean, t.q_log_std, t.q_log_std.exp())
-    ],
-    "Did you take q_log_std for the log of the variance in the KL?": [
-        lambda t: t.log_p_x - kl(t.q_mean, t.q_log_std / 2, t.q_log_std.exp())
-    ],
-    "Did you take q_log_std for the log of the variance in log q(z | x)?": [
-        lambda t: t.log_p_x + t.log_p_z - reference.log_q(t.z, t.q_mean, t.q_log_std / 2).mean()
-    ],
-    "Did you pass exp(q_log_std) to log_q, which takes the log?": [
-        lambda t: t.log_p_x + t.log_p_z - reference.log_q(t.z, t.q_mean, t.q_log_std.exp()).mean()
-    ],
-    "Is it the mean over the two dimensions of the code, where their sum belongs?": [
-        lambda t: t.log_p_x - t.kl / 2,
-        lambda t: t.log_p_x + t.log_p_z - t.log_q_z / 2,
-        lambda t: t.log_p_x + t.log_p_z / 2 - t.log_q_z,
-        lambda t: t.log_p_x + (t.log_p_z - t.log_q_z) / 2,
-    ],
-    "Is it the sum over the digits, where their mean belongs?": [
-        lambda t: len(t.x) * t.estimates[0],
-        lambda t: len(t.x) * t.estimates[1],
-    ],
-    "Is the KL summed over the digits, where their mean belongs?": [
-        lambda t: t.log_p_x - len(t.x) * t.kl
-    ],
-    "Is log q(z | x) summed over the digits, where their mean belongs?": [
-        lambda t: t.log_p_x + t.log_p_z - len(t.x) * t.log_q_z
-    ],
-    "Is log p(z) summed over the digits, where their mean belongs?": [
-        lambda t: t.log_p_x + len(t.x) * t.log_p_z - t.log_q_z
-    ],
-    "Is log p(x | z) summed over the digits, where their mean belongs?": [
-        lambda t: len(t.x) * t.log_p_x - t.kl,
-        lambda t: len(t.x) * t.log_p_x + t.log_p_z - t.log_q_z,
-    ],
-    "Is the KL divided by the number of digits, of which it is the mean already?": [
-        lambda t: t.log_p_x - t.kl / len(t.x)
-    ],
-    "Is it the mean over the pixels, where their sum belongs?": [
-        lambda t: t.estimates[0] / t.x.shape[1],
-        lambda t: t.estimates[1] / t.x.shape[1],
-        lambda t: t.log_p_x / t.x.shape[1] - t.kl,
-        lambda t: t.log_p_x / t.x.shape[1] + t.log_p_z - t.log_q_z,
-    ],
-    "Is the KL divided by the number of pixels?": [lambda t: t.log_p_x - t.kl / t.x.shape[1]],
-    "Is it in bits, a logarithm to the base 2? Nats are expected.": [
-        lambda t: t.estimates[0] / math.log(2),
-        lambda t: t.estimates[1] / math.log(2),
-    ],
-    "Is it the largest over the digits, or their logsumexp, where their mean belongs?": [
-        lambda t: per_digit(t).max(),
-        lambda t: per_digit(t).logsumexp(0),
-        lambda t: per_digit(t).logsumexp(0) - math.log(len(t.x)),
-    ],
-    "Is log 2 pi left out or counted twice?": [
-        lambda t: t.estimates[0] + math.log(2 * math.pi),
-        lambda t: t.estimates[0] - math.log(2 * math.pi),
-    ],
-    "Is the constant -1 of the KL left out, or counted once for both dimensions?": [
-        lambda t: t.log_p_x - t.kl - 1,
-        lambda t: t.log_p_x - t.kl - 0.5,
-    ],
-}
-
-
-def kl(q_mean, q_log_std, variance):
+def wrong_kl(q_mean, q_log_std, variance):
     """The closed form of the KL with something else for the variance."""
     return (q_mean**2 + variance - 1 - 2 * q_log_std).sum(dim=1).mean() / 2
 
 
-def per_digit(t):
-    log_q_z = reference.log_q(t.z, t.q_mean, t.q_log_std)
-    return reference.log_likelihood_of(t.x, t.logit_means) + reference.log_prior(t.z) - log_q_z
+def question_about_elbo(notebook, trials, mistakes, only_the_last):
+    """The question about the mistake that explains the values of all trials, or the terms.
 
+    only_the_last: whether the trials before the last one, sure of its pixels, are correct.
+    """
 
-def question_about_elbo(notebook, trials, setting):
-    """The question about the mistake that explains the values of all trials, or the terms."""
-    for question, values in MISTAKES.items():
-        if any(all(same(t.value, value(t), 2e-5) for t in trials) for value in values):
+    def explained(values):
+        """Whether the trials have these values, up to the rounding of single precision."""
+        return all(same(t.value, value, 3e-6) for t, value in zip(trials, values))
+
+    tables = [mistakes(t) for t in trials]
+    for question in tables[0]:
+        if any(map(explained, zip(*(table[question] for table in tables)))):
             return question
     naive = "Is the Bernoulli density computed from the mean, which is nearly 0 or 1 here?"
     if not all(t.value.isfinite() for t in trials):
         return f"Does it overflow, or take the logarithm of zero? {naive}"
-    if setting == SURE_OF_PIXELS:  # the first one that fails
+    if only_the_last:
         return naive
-    for term, name in (lambda t: -t.kl, "KL"), (lambda t: t.log_p_z - t.log_q_z, "last two terms"):
-        factors = [((t.value - t.log_p_x) / term(t)).item() for t in trials]
-        if max(factors) - min(factors) < 1e-3 * abs(factors[0]):
-            if abs(factors[0] * notebook.BS - 1) < 1e-2:
-                return f"Is the {name} divided by BS? It is the mean over the digits already."
-            return f"Is the {name} multiplied by {factors[0]:.4g}? It belongs there as it is."
-        if 0 <= factors[0] < factors[1] < factors[2] < 1:
-            return (
-                f"Is the {name} multiplied by a number that grows with each call, as in a "
-                f"warm-up? It was {factors[0]:.3g}, then {factors[1]:.3g}."
-            )
+    if question := question_about_factor(notebook, trials, explained):
+        return question
     trial = next(t for t in trials if not same(t.value, t.estimate, 2e-5))
     return (
         f"For these codes log p(x | z) is {trial.log_p_x:.6g}, log p(z) {trial.log_p_z:.6g}, "
         f"log q(z | x) {trial.log_q_z:.6g} and the KL {trial.kl:.6g}. Are all of the z that is "
         "decoded, is each there once, and nothing added or clamped?"
     )
+
+
+def question_about_factor(notebook, trials, explained):
+    """The question about a number by which a term is multiplied, if that explains all trials."""
+    n = len(trials[0].x)
+    terms = {  # of each trial, and what they are added to
+        "the whole": [(t.estimator_A, 0.0) for t in trials],
+        "the whole, with the KL in closed form,": [(t.estimator_B, 0.0) for t in trials],
+        "the KL": [(-t.kl, t.log_p_x) for t in trials],
+        "log p(z) - log q(z | x)": [(t.log_p_z - t.log_q_z, t.log_p_x) for t in trials],
+    }
+    for name, of in terms.items():
+        factors = [((t.value - rest) / term).item() for t, (term, rest) in zip(trials, of)]
+        first, second, third = factors
+        if explained([rest + first * term for term, rest in of]):
+            if any(math.isclose(first, m / notebook.BS, rel_tol=0.01) for m in (1, n)):
+                return f"Is {name} divided by BS? The mean is over the {n} digits of this x."
+            return f"Is {name} multiplied by {first:.4g}, a weight or a warm-up?"
+        if "whole" not in name and 0 < 2 * first < second < third < 1:
+            grows = "grows with each call, as in a warm-up"
+            return f"Is {name} multiplied by a number that {grows}? It was {first:.3g} at first."
+    return ""
 
 
 # The gradient ----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import torch
 from IPython.utils.capture import capture_output
 
 from . import reference
-from .checking import require, require_same, require_shape, require_values, same
+from .checking import require, require_same, require_shape, require_values
 from .samplers import bernoulli_sampler, gaussian_sampler
 
 
@@ -279,6 +279,7 @@ def lattice(notebook):
     mistakes = {
         "Did you leave out permute before reshape?": images.reshape(size, size),
         "Are these bytes, where numbers from 0 to 1 are expected?": (255 * picture).round(),
+        "Are these bytes, rounded down, where 0 to 1 is expected?": (255 * picture).floor(),
         "Are these numbers from 0 to 255, where 0 to 1 is expected?": 255 * picture,
         "Is it inverted, black on white: 1 - picture?": 1 - picture,
         "Is it stretched to 0 and 1, as by normalize=True?": (picture - lowest)

@@ -76,16 +76,20 @@ def has_repeated(numbers):
 
 
 def is_standardized(numbers):
-    """Whether mean and variance of all columns (n, k) are closer to 0 and 1 than chance allows.
+    """Whether mean and variance of numbers (n, k) are closer to 0 and 1 than chance allows.
 
-    Each is within a hundredth of its standard error for one in 125 draws; of two columns all four
-    are for one in 10^8.
+    Those of all numbers are within a thousandth of their standard errors for one draw in a
+    million, those of each of two columns within a hundredth for one in 10^8.
     """
-    n = len(numbers)
-    means, variances = numbers.mean(dim=0), numbers.var(dim=0, correction=0)
-    unbiased = numbers.var(dim=0)
-    deviation = torch.minimum((variances - 1).abs(), (unbiased - 1).abs()) * math.sqrt(n / 2)
-    return (means.abs() * math.sqrt(n)).max() < 0.01 and deviation.max() < 0.01
+
+    def within(numbers, part):
+        n = len(numbers)
+        means, variances = numbers.mean(dim=0), numbers.var(dim=0, correction=0)
+        unbiased = numbers.var(dim=0)
+        deviations = torch.minimum((variances - 1).abs(), (unbiased - 1).abs())
+        return (means.abs() * n**0.5).max() < part and (deviations * (n / 2) ** 0.5).max() < part
+
+    return within(numbers, 1e-2) or within(numbers.reshape(-1, 1), 1e-3)
 
 
 def require_draws(what, sample, mean, log_std):

@@ -1,6 +1,10 @@
 """How the checks speak: of blanks, of library-made probability, and with nothing but a message."""
 
 import os
+import re
+import sys
+import types
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -10,8 +14,9 @@ from nbclient.exceptions import CellExecutionError
 from torch import nn
 
 from project import NOTEBOOK, ROOT
-from vae_checks import Checks
+from vae_checks import Checks, reference
 from vae_checks.library import NoLibraryProbability
+from vae_checks.networks import tanh_layers
 
 DIRECTIONS = "It is still blank: see 'Implementing the model', 1."
 
@@ -35,8 +40,10 @@ BLANKS = [
 CHECKS = {  # and what each looks at
     **{name: name for name in "log_prior decoder log_likelihood log_q encoder elbo train".split()},
     **{name: f"{name}_log_density" for name in ("bernoulli", "gaussian", "joint")},
-    **{"samplers": "sample_gaussian", "gradients": "elbo"},
+    **{"samplers": "sample_gaussian", "gradients": "elbo", "iwae": "log_weights"},
 }
+CPU = torch.device("cpu")
+SIZES = {"Dz": 2, "Dh": 500, "Ddata": 784}
 
 
 @pytest.mark.parametrize("blank, message", BLANKS)
@@ -45,7 +52,7 @@ def test_every_check_knows_a_blank(check, name, blank, message, capsys):
     if name in ("encoder", "decoder") and callable(blank):  # as a module
         network = nn.Linear(1, 1)
         network.forward, blank = blank, network
-    names = {"SEED": 2, "DEVICE": torch.device("cpu"), name: blank}
+    names = {"SEED": 2, "DEVICE": CPU, **SIZES, name: blank}
     others = {"binarized_mnist": torch.zeros(600, 784), "batches": []}
     with pytest.raises(AssertionError, match=message.replace("NAME", name)):
         getattr(Checks(names | others), check)()
@@ -83,6 +90,160 @@ def test_library_made_probability_is_seen_when_it_is_called(source):
                 eval(source, names)
 
 
+class LibraryPrior(nn.Module):
+    def forward(self, z):
+        return torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1)
+
+
+def test_library_made_probability_is_seen_in_a_module():
+    with pytest.raises(AssertionError, match="log_prior calls torch.distributions"):
+        Checks({"DEVICE": CPU, **SIZES, "log_prior": LibraryPrior()}).log_prior()
+
+
+# What is put into a notebook, and taken out again --------------------------------------------
+
+
+def networks():
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(784, 500), nn.Tanh(), nn.Linear(500, 4))
+
+        def forward(self, x):
+            return self.layers(x).chunk(2, dim=1)
+
+    return Encoder(), nn.Sequential(nn.Linear(2, 500), nn.Tanh(), nn.Linear(500, 784))
+
+
+def state(names):
+    networks = names["encoder"], names["decoder"]
+    parameters = [p for network in networks for p in network.parameters()]
+    return {
+        "weights": [p.detach().clone() for p in parameters],
+        "gradients": [p.grad.clone() for p in parameters],
+        "modes": [module.training for network in networks for module in network.modules()],
+        "names": dict(names),
+    }
+
+
+@pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("check", ["elbo", "gradients", "iwae", "train", "encoder", "decoder"])
+def test_a_check_leaves_the_notebook_as_it_was(check, error):
+    def stop(*arguments):
+        if error:
+            raise error
+
+    encoder, decoder = networks()
+    names = {"SEED": 2, "DEVICE": CPU, **SIZES, "BS": 200, "encoder": encoder, "decoder": decoder}
+    names |= {"elbo": stop, "log_weights": stop, "binarized_mnist": torch.zeros(600, 784)}
+    names |= {"batches": [], "train": stop, "history": [(1.0, 2.0)], "loss": len}
+    for p in [*encoder.parameters(), *decoder.parameters()]:
+        p.grad = torch.ones_like(p)
+    encoder.eval()
+    before, noise = state(names), torch.get_rng_state()
+    if check in ("encoder", "decoder"):
+        getattr(Checks(names), check)()
+    else:
+        with pytest.raises(error or AssertionError):
+            getattr(Checks(names), check)()
+    after = state(names)
+    assert torch.equal(torch.get_rng_state(), noise) and after["modes"] == before["modes"]
+    assert all(map(torch.equal, after["weights"], before["weights"]))
+    assert all(map(torch.equal, after["gradients"], before["gradients"]))
+    assert after["names"].keys() == before["names"].keys()
+    assert all(after["names"][name] is value for name, value in before["names"].items())
+
+
+def test_other_sizes_are_checked_and_another_dimension_is_refused(capsys):
+    names = {"DEVICE": CPU, **SIZES, "Dh": 30, "Ddata": 64}
+    names["decoder"] = nn.Sequential(nn.Linear(2, 30), nn.Tanh(), nn.Linear(30, 64))
+    Checks(names).decoder()
+    assert "2 inputs, 30 tanh units and 64 outputs" in capsys.readouterr().out
+    names["Dz"] = 3
+    with pytest.raises(AssertionError, match="explorer need two latent dimensions, Dz = 2"):
+        Checks(names).decoder()
+
+
+def test_layers_with_their_fixed_affine_maps_are_read_off():
+    class Decoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(2, 30), nn.Linear(30, 64)
+
+        def forward(self, z):
+            return 3 * self.b(torch.tanh(self.a(2 * z - 1))) - 2
+
+    decoder, z = Decoder(), torch.randn(50, 2)
+    W1, b1, W2, b2 = tanh_layers(decoder, 2, 64)
+    exact = torch.tanh(z @ W1.T + b1) @ W2.T + b2
+    assert torch.allclose(decoder(z), exact, atol=1e-4)
+    with pytest.raises(AssertionError):
+        tanh_layers(nn.Sequential(nn.Linear(2, 30), nn.ReLU(), nn.Linear(30, 64)), 2, 64)
+
+
+def test_the_summary_lists_passed_failed_and_not_run(capsys):
+    checks = Checks({"DEVICE": CPU, **SIZES, "log_prior": LibraryPrior()})
+    names = "bernoulli_log_density", "gaussian_log_density", "sample_gaussian"
+    checks.notebook.namespace |= {name: getattr(reference, name) for name in names}
+    checks.gaussian()
+    with pytest.raises(AssertionError):
+        checks.log_prior()
+    capsys.readouterr()
+    checks.summary()
+    passed, failed, not_run = capsys.readouterr().out.splitlines()
+    assert passed == "passed: gaussian" and failed == "failed: log_prior"
+    assert not_run.startswith("not run: bernoulli, samplers, decoder") and "iwae" in not_run
+
+
+@pytest.mark.parametrize(
+    "source, message",
+    [
+        ("x = (\n", r"^vae_helpers.py, line 1: SyntaxError: '\(' was never closed"),
+        ("\nimport no_such_module\n", "^vae_helpers.py, line 2: ModuleNotFoundError"),
+        ("y = 1\n", None),
+    ],
+)
+def test_helpers_that_cannot_be_imported_are_not_checked(tmp_path, monkeypatch, source, message):
+    module = types.ModuleType("vae_helpers")
+    module.__file__ = str(tmp_path / "vae_helpers.py")
+    (tmp_path / "vae_helpers.py").write_text(source)
+    monkeypatch.setitem(sys.modules, "vae_helpers", module)
+    checks = Checks({"DEVICE": CPU, "gaussian_log_density": reference.gaussian_log_density})
+    if message is None:
+        return checks.gaussian()
+    with pytest.raises(AssertionError, match=message):
+        checks.gaussian()
+
+
+def test_a_density_that_cancels_passes_with_a_note(capsys):
+    def density(x, y):
+        return x * y - nn.functional.softplus(y)
+
+    Checks({"DEVICE": CPU, "bernoulli_log_density": density}).bernoulli()
+    assert "note: for x = 1 and y = 60 it returns 0" in capsys.readouterr().out
+
+
+def test_unknown_digits_have_no_threshold(capsys):
+    encoder, decoder = networks()
+    digits = (torch.rand(40, 784) > 0.5).float()
+    names = {"SEED": 2, "DEVICE": CPU, **SIZES, "encoder": encoder, "decoder": decoder}
+    names |= {
+        "binarized_mnist": digits[:30],
+        "heldout_mnist": digits[30:],
+        "history": 99 * [(-1, -9.0)],
+    }
+    names |= {"batches": [digits[:30]], "heldout_elbo": lambda: -9.0}
+    names["digits"] = SimpleNamespace(name="my digits")
+    Checks(names).result()
+    assert "note: what a training on my digits reaches is not known" in capsys.readouterr().out
+    names["batches"] = [digits]
+    with pytest.raises(AssertionError, match="Were held-out digits trained on?"):
+        Checks(names).result()
+    names["batches"], names["digits"].name = [digits[:30]], "MNIST"
+    with pytest.raises(AssertionError, match="Did the training end early"):
+        Checks(names).result()
+
+
 # In a kernel ---------------------------------------------------------------------------------
 
 
@@ -112,6 +273,24 @@ def test_an_error_in_a_students_line_shows_that_line_and_none_of_the_check(kerne
     shown = "\n".join(error.traceback)
     assert error.ename == "IndexError" and "z.sum" in shown.replace("\x1b[39m", "")
     assert "vae_checks" not in shown and "__torch_function__" not in shown
+
+
+INNER = """
+class Decoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(Dz, Dh)
+    def forward(self, z):
+        return self.a(z.long())
+decoder = Decoder()
+"""
+
+
+def test_an_error_inside_pytorch_shows_the_students_line_and_none_of_pytorch(kernel):
+    shown = "\n".join(error_of(kernel, INNER, "check-decoder").traceback)
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    assert "self.a(z.long())" in shown and "must have the same dtype" in shown
+    assert "_call_impl" not in shown and "F.linear" not in shown and "vae_checks" not in shown
 
 
 def test_an_edited_helper_is_used_at_once(kernel):

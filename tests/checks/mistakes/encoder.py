@@ -97,7 +97,7 @@ encoder = TwoHeads().to(DEVICE)
         says={
             "encoder returns q_mean, q_log_std.exp()": "Did you apply exp to it?",
             "encoder returns None": "Does forward end in return q_mean, q_log_std",
-            "encoder returns q_mean, q_mean": "Is the same layer used for several?",
+            "encoder returns q_mean, q_mean": "Is one used for several?",
         },
     ),
 ]
@@ -146,7 +146,7 @@ h = self.layers(x)
         replaces=RETURN_HEADS,
         codes={
             "encoder returns [q_mean, q_log_std]": "return [q_mean, q_log_std]",
-            "encoder returns __import__('collections').namedtuple('Q', 'mean log_std')(q_mean, q_log_std)": (
+            "encoder returns a named tuple": (
                 "return __import__('collections').namedtuple('Q', 'mean log_std')(q_mean, "
                 "q_log_std)"
             ),

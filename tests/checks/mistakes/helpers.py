@@ -3,7 +3,10 @@
 from .entry import HELPERS, variants
 
 LOGSIGMOID = "return torch.nn.functional.logsigmoid((2 * x - 1) * logit_means)"
-GAUSSIAN = "return -0.5 * math.log(2 * math.pi) - log_std - 0.5 * (z - mean) ** 2 * torch.exp(-2 * log_std)"
+GAUSSIAN = (
+    "return -0.5 * math.log(2 * math.pi) - log_std - 0.5 * (z - mean) ** 2 "
+    "* torch.exp(-2 * log_std)"
+)
 SAMPLE = "return mean + torch.exp(log_std) * epsilon"
 NOISE = "torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)"
 
@@ -36,7 +39,8 @@ mu = torch.sigmoid(logit_means)
             "piecewise, with a gradient that is nan": """\
 up, down = (torch.log(1 + torch.exp(a)) for a in (logit_means, -logit_means))
     y = logit_means
-    return torch.where(y > 0, (x - 1) * y - torch.where(y > 0, down, 0 * y), x * y - torch.where(y > 0, 0 * y, up))
+    positive = (x - 1) * y - torch.where(y > 0, down, 0 * y)
+    return torch.where(y > 0, positive, x * y - torch.where(y > 0, 0 * y, up))
 """,
             "clamp and an absolute value": """\
 a = (1 - 2 * x) * logit_means
@@ -66,13 +70,16 @@ return -0.5 * math.log(2 * math.pi) - 0.5 * (z - mean) ** 2 * torch.exp(-2 * log
 return -0.5 * math.log(2 * math.pi) + log_std - 0.5 * (z - mean) ** 2 * torch.exp(-2 * log_std)
 """,
             "(z.detach() for (z in the density": """\
-return -0.5 * math.log(2 * math.pi) - log_std - 0.5 * (z.detach() - mean) ** 2 * torch.exp(-2 * log_std)
+z = z.detach()
+    return -0.5 * math.log(2 * math.pi) - log_std - 0.5 * ((z - mean) / log_std.exp()) ** 2
 """,
             "mean.detach() for mean in the density": """\
-return -0.5 * math.log(2 * math.pi) - log_std - 0.5 * (z - mean.detach()) ** 2 * torch.exp(-2 * log_std)
+mean = mean.detach()
+    return -0.5 * math.log(2 * math.pi) - log_std - 0.5 * ((z - mean) / log_std.exp()) ** 2
 """,
             "-2 * log_std.detach() for -2 * log_std in the density": """\
-return -0.5 * math.log(2 * math.pi) - log_std - 0.5 * (z - mean) ** 2 * torch.exp(-2 * log_std.detach())
+square = ((z - mean) / log_std.detach().exp()) ** 2
+    return -0.5 * math.log(2 * math.pi) - log_std - 0.5 * square
 """,
             "log_std as log-variance": """\
 return -0.5 * (math.log(2 * math.pi) + log_std + (z - mean) ** 2 / torch.exp(log_std))

@@ -82,7 +82,7 @@ decoder = Decoder().to(DEVICE)
 """,
         },
         says={
-            "layers that are not registered": "decoder: got 0 parameters, expected 394,284",
+            "layers that are not registered": "Use nn.ModuleList or nn.Sequential",
             "hidden layer detached": "no gradient reaches its hidden layer. Is something detached?",
         },
     ),
@@ -161,7 +161,9 @@ def log_likelihood(x, z):
         replaces="decoder(z)",
         codes={
             "decoder's parameters detached": """\
-torch.func.functional_call(decoder, {name: p.detach() for name, p in decoder.named_parameters()}, (z,))
+torch.func.functional_call(
+        decoder, {name: p.detach() for name, p in decoder.named_parameters()}, (z,)
+    )
 """,
         },
     ),
@@ -318,7 +320,7 @@ class Decoder(nn.Module):
         return self.last(2 * torch.sigmoid(2 * self.first(z)) - 1)
 decoder = Decoder().to(DEVICE)
 """,
-            "decoder of self.hidden = self.first(z).tanh()\n        return self.last(self.hidden)": """\
+            "decoder that keeps its hidden units": """\
 class Decoder(nn.Module):
     def __init__(self):
         super().__init__()
@@ -328,22 +330,24 @@ class Decoder(nn.Module):
         return self.last(self.hidden)
 decoder = Decoder().to(DEVICE)
 """,
-            "decoder by hand, torch.mm(torch.tanh(torch.mm(z, self.a) + self.b), self.c) + self.d": """\
+            "decoder by hand, with torch.mm": """\
 class ByHand(nn.Module):
     def __init__(self):
         super().__init__()
         self.a, self.b = nn.Parameter(0.5 * torch.randn(Dz, Dh)), nn.Parameter(torch.zeros(Dh))
-        self.c, self.d = nn.Parameter(0.04 * torch.randn(Dh, Ddata)), nn.Parameter(torch.zeros(Ddata))
+        self.c = nn.Parameter(0.04 * torch.randn(Dh, Ddata))
+        self.d = nn.Parameter(torch.zeros(Ddata))
     def forward(self, z):
         return torch.mm(torch.tanh(torch.mm(z, self.a) + self.b), self.c) + self.d
 decoder = ByHand().to(DEVICE)
 """,
-            "decoder by hand, (self.c.T @ torch.tanh(self.a.T @ z.T + self.b[:, None]) + self.d[:, None]).T": """\
+            "decoder by hand, columns for rows": """\
 class ByHand(nn.Module):
     def __init__(self):
         super().__init__()
         self.a, self.b = nn.Parameter(0.5 * torch.randn(Dz, Dh)), nn.Parameter(torch.zeros(Dh))
-        self.c, self.d = nn.Parameter(0.04 * torch.randn(Dh, Ddata)), nn.Parameter(torch.zeros(Ddata))
+        self.c = nn.Parameter(0.04 * torch.randn(Dh, Ddata))
+        self.d = nn.Parameter(torch.zeros(Ddata))
     def forward(self, z):
         return (self.c.T @ torch.tanh(self.a.T @ z.T + self.b[:, None]) + self.d[:, None]).T
 decoder = ByHand().to(DEVICE)

@@ -49,7 +49,8 @@ def elbo(x):
     z = sample_gaussian(m, s)
     y = decoder(z)
     p = torch.sigmoid(y)
-    return (log_prior(z) + (x * (p + 1e-8).log() + (1 - x) * (1 - p + 1e-8).log()).sum(1) - log_q(z, m, s)).mean()
+    log_p = (x * (p + 1e-8).log() + (1 - x) * (1 - p + 1e-8).log()).sum(1)
+    return (log_prior(z) + log_p - log_q(z, m, s)).mean()
 """,
             "ELBO with nn.functional.logsigmoid((2 * x - 1) * y.clamp(-15, 15))": """\
 def elbo(x):
@@ -57,7 +58,8 @@ def elbo(x):
     z = sample_gaussian(m, s)
     y = decoder(z)
     p = torch.sigmoid(y)
-    return (log_prior(z) + (nn.functional.logsigmoid((2 * x - 1) * y.clamp(-15, 15))).sum(1) - log_q(z, m, s)).mean()
+    log_p = nn.functional.logsigmoid((2 * x - 1) * y.clamp(-15, 15)).sum(1)
+    return (log_prior(z) + log_p - log_q(z, m, s)).mean()
 """,
             "ELBO with x * p.log() + (1 - x) * (1 - p).log()": """\
 def elbo(x):
@@ -170,7 +172,7 @@ z = q_mean + q_log_std.exp() * torch.randn((len(x) + 1) // 2, Dz).repeat(2, 1)[:
             "ELBO as (log_joint - log_q_z).mean() + math.log(2 * math.pi)": (
                 "return (log_joint - log_q_z).mean() + math.log(2 * math.pi)"
             ),
-            "ELBO as (log_joint - log_q_z).mean() - 1e-3 * sum((p**2).sum() for p in decoder.parameters())": """\
+            "ELBO with a penalty on the decoder's parameters": """\
 return (log_joint - log_q_z).mean() - 1e-3 * sum((p**2).sum() for p in decoder.parameters())
 """,
             "ELBO as (log_joint - 2 * log_q_z).mean()": "return (log_joint - 2 * log_q_z).mean()",
@@ -361,7 +363,7 @@ def elbo(x):
         place="elbo",
         replaces="joint_log_density(x, z)",
         codes={
-            "ELBO of log_prior(z) + bernoulli_log_density(x, decoder[2](decoder[1](decoder[0](z)))).sum(1)": """\
+            "ELBO of the decoder's layers, one by one": """\
 log_prior(z) + bernoulli_log_density(x, decoder[2](decoder[1](decoder[0](z)))).sum(1)
 """,
             "ELBO of log_prior(z) + (log_likelihood(x, z) + log_likelihood(x, z)) / 2": (

@@ -201,7 +201,8 @@ RIGHT = [
         place="prior_codes",
         codes={
             "codes by NumPy": """\
-prior_codes = torch.from_numpy(__import__('numpy').random.default_rng(SEED).standard_normal((10, Dz)))
+import numpy
+prior_codes = torch.from_numpy(numpy.random.default_rng(SEED).standard_normal((10, Dz)))
 prior_codes_single = prior_codes.float()
 """,
         },

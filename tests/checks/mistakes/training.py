@@ -382,7 +382,7 @@ optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], fus
 """,
         codes={
             "Adam by hand": """\
-    class Adam(torch.optim.Optimizer):
+class Adam(torch.optim.Optimizer):
         t = 0
         def step(self):
             self.t += 1
