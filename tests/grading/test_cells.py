@@ -127,7 +127,7 @@ CHANGES = {  # what was done to the notebook, and the first remark
     "a picture in another format": (set_cell(LAST_GRADED, outputs=[SVG]), None),
     "no last picture": (
         set_cell(LAST_GRADED, outputs=[]),
-        "not shown: Picture 4: the latent space as a map",
+        "not shown: Picture 4: the latent",
     ),
     "an odd id": (add_an_odd_id, None),
     "a class called checks": (add("if BS:\n    class checks:\n        elbo = print"), NAMED),
