@@ -120,6 +120,7 @@ def valid_tags(tags, number, left_out):
 
 
 def is_valid_output(output):
+    """Whether a cell's output is in the notebook format."""
     try:
         nbformat.validate(output, ref="output", version=4, version_minor=5)
     except nbformat.ValidationError:

@@ -39,9 +39,8 @@ def problems_of(notebook):
         if not is_check(id) and uses_checks(python_of(cell.source)):
             yield f"{names[id]} {USES_CHECKS}"
     shown = pictures_shown(notebook)
-    for id, name in names_of_pictures().items():
-        if id not in shown:
-            yield f"{name[0].lower()}{name[1:]}: no picture is shown"
+    if missing := [name for id, name in names_of_pictures().items() if id not in shown]:
+        yield f"not shown: {'; '.join(missing)}"
 
 
 def uses_checks(source):
@@ -63,15 +62,15 @@ def was_not_run(cell):
 
 def checks_changed(cells):
     checks = [CHECKS, *points_of_checks()]
-    for id in checks:
-        if id not in cells:
-            yield f"{id} is missing: copy this cell from the assignment"
-            continue
+    if missing := [id for id in checks if id not in cells]:
+        yield f"missing: {', '.join(missing)}; copy from the assignment what has been deleted"
+    there = [id for id in checks if id in cells]
+    for id in there:
         original = assignment_cells()[id]
-        tags = [cell.metadata.get("tags", []) for cell in (cells[id], original)]
-        if cells[id].source != original.source or not set(tags[0]) <= set(tags[1]):
+        tags, given_tags = (cell.metadata.get("tags", []) for cell in (cells[id], original))
+        if cells[id].source != original.source or not set(tags) <= set(given_tags):
             yield f"{id} is not as it is in the assignment: restore this cell"
-    if [id for id in cells if id in checks] != [id for id in checks if id in cells]:
+    if [id for id in cells if id in checks] != there:
         yield "the check cells are not in the order of the assignment"
 
 

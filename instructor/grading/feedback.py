@@ -82,8 +82,9 @@ def with_pictures(cell, files):
             return f"{alt} [the picture {match['url']} is not shown: it was not handed in]"
         if not kind or file.stat().st_size > PICTURE_FILE:
             return f"{alt} [the picture {match['url']} is not shown: see the file]"
-        attachments[url] = {kind: base64.b64encode(file.read_bytes()).decode()}
-        return f"![{alt}](<attachment:{url}>)"
+        name = f"picture-{len(attachments)}"
+        attachments[name] = {kind: base64.b64encode(file.read_bytes()).decode()}
+        return f"![{alt}](attachment:{name})"
 
     source = re.sub(
         r'<img\s[^>]*?src=["\'](?P<url>[^"\']+)["\'][^>]*>', r"![](<\g<url>>)", cell.source

@@ -121,7 +121,8 @@ def grade_into(result, submission, n_epochs, limits):
     run(result, limits, n_epochs, language.get("version") if isinstance(language, dict) else None)
     if HELPERS in result.files:
         result.remarks += remarks_on_helpers(result)
-        test_helpers(result, limits)
+        if not checks_of_helpers() <= result.passed:  # then the tests may say more
+            test_helpers(result, limits)
     else:
         result.passed -= checks_of_helpers()
         missing = f"no {HELPERS} was handed in, or more than one: run with the assignment's"

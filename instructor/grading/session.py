@@ -19,6 +19,7 @@ from nbconvert.filters import strip_ansi
 from nbformat.v4 import new_notebook
 
 from instructor.assignment import is_training
+from instructor.files import is_valid_output
 from instructor.grading.sandbox import PROVISIONER, why_no_sandbox
 from instructor.limits import GB, MB
 
@@ -98,6 +99,9 @@ class Session(NotebookClient):
         finally:
             if not is_training(cell.id):
                 self.seconds_left -= time.monotonic() - started
+        valid = [output for output in cell.outputs if is_valid_output(output)]
+        self.unreadable += len(cell.outputs) - len(valid)
+        cell.outputs = valid
         reply = self.reply["content"] if self.reply else {"status": "ok"}  # for an empty cell
         if reply.get("ename") == TIMEOUT["ename"]:
             self.require_end(cell)

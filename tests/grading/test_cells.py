@@ -96,13 +96,13 @@ QUESTIONS = "added (Before you hand in)"
 NAMED = f"checks, in {QUESTIONS}, is the name that"
 BY_A_LIBRARY = f"in {QUESTIONS}, is library-made probability"
 CHANGED, LOST = "check-elbo is not as it is in the assignment", "its cells have lost their ids"
-NOT_SHOWN = "picture 1: the digits in the latent space: no picture is shown"
+NOT_SHOWN = "not shown: Picture 1: the digits in the latent space"
 CHANGES = {  # what was done to the notebook, and the first remark
     "nothing": (lambda notebook: None, None),
-    "check deleted": (lambda n: n.cells.pop(position(n, "check-elbo")), "check-elbo is missing"),
+    "check deleted": (lambda n: n.cells.pop(position(n, "check-elbo")), "missing: check-elbo;"),
     "check edited": (set_cell("check-elbo", source="print('ok')"), CHANGED),
     "check tagged": (set_cell("check-elbo", metadata={"tags": ["nbval-ignore-output"]}), CHANGED),
-    "check a text": (set_cell("check-elbo", cell_type="markdown"), "check-elbo is missing"),
+    "check a text": (set_cell("check-elbo", cell_type="markdown"), "missing: check-elbo;"),
     "check moved": (
         lambda n: n.cells.insert(0, n.cells.pop(position(n, "check-elbo"))),
         "the check cells are not in the order",
@@ -125,7 +125,10 @@ CHANGES = {  # what was done to the notebook, and the first remark
     "no picture but the given one": (set_cell(SCATTER, outputs=[]), NOT_SHOWN),
     "the picture in an added cell": (move_the_picture, None),
     "a picture in another format": (set_cell(LAST_GRADED, outputs=[SVG]), None),
-    "no last picture": (set_cell(LAST_GRADED, outputs=[]), "picture 4: the latent space as a map"),
+    "no last picture": (
+        set_cell(LAST_GRADED, outputs=[]),
+        "not shown: Picture 4: the latent",
+    ),
     "an odd id": (add_an_odd_id, None),
     "a class called checks": (add("if BS:\n    class checks:\n        elbo = print"), NAMED),
     "an import as checks": (add("from unittest.mock import Mock as checks"), NAMED),

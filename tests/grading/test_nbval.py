@@ -6,10 +6,10 @@ import sys
 import xml.etree.ElementTree as ET
 
 import nbformat
-from instructor.cells import LAST_GRADED, SCATTER, cell_of
 
+from instructor.assignment import cell_of
 from instructor.files import read_notebook
-from project import NOTEBOOK, ROOT, notebook_of, small_environment
+from project import LAST_GRADED, NOTEBOOK, ROOT, SCATTER, notebook_of, small_environment
 
 BS = "9e7e46b0-8e84-11eb-1648-0f033e4e6068"
 
@@ -18,10 +18,9 @@ def nbval(folder, *options):
     """Run the notebooks in the folder; for each the texts of its tests, empty if they passed."""
     report = folder / "report.xml"
     command = [sys.executable, "-m", "pytest", "--nbval", folder, "-p", "no:cacheprovider"]
-    command += ["-c", ROOT / "pyproject.toml", "-p", "instructor.nbval_plugin", "--color=no"]
     result = subprocess.run(
-        [*command, "--junitxml", report, *options],
-        cwd=folder,
+        [*command, "--color=no", "--junitxml", report, *options],
+        cwd=ROOT,
         env=small_environment(),
         capture_output=True,
         text=True,
@@ -57,6 +56,15 @@ def test_each_wrong_cell_fails_and_no_other(tmp_path):
     assert "Missing output fields" in texts[SCATTER]
 
 
+def test_the_plugin_is_found_for_a_notebook_in_a_hand_out_elsewhere(tmp_path):
+    ini = ROOT / "instructor" / "for_students" / "pytest.ini"
+    (tmp_path / "pytest.ini").write_text(ini.read_text())
+    nbformat.write(notebook_of("1"), tmp_path / "vae_assignment.ipynb")
+    tests = nbval(tmp_path)["vae_assignment"]
+    assert [*tests] == ["handed-in", "cell-1"]
+    assert "missing: checks, check-bernoulli" in tests["handed-in"]
+
+
 SMALL = {
     "own_helpers": [
         "import importlib.util, os, vae_helpers\n"
@@ -83,7 +91,7 @@ def test_an_endless_or_dead_cell_ends_and_a_file_that_is_none_says_why(tmp_path)
     assert set(texts) == {*SMALL, "no_ids", "broken"}
     assert texts["own_helpers"]["cell-1"] == "" and not (tmp_path / "new").exists()
     for name in ("endless", "stubborn", "printing", "caught", "dead"):
-        assert "check-elbo is missing" in texts[name]["handed-in"] and not texts[name]["cell-1"]
+        assert "check-elbo, " in texts[name]["handed-in"] and not texts[name]["cell-1"]
         reason = "the kernel died in this cell" if name == "dead" else "Timeout of 2 seconds"
         assert reason in texts[name]["cell-2"]
     assert "cannot be read as a notebook" in texts["broken"]["handed-in"]
