@@ -78,12 +78,12 @@ def execute_file(notebook=None, result=None):
     if target.is_dir() or not os.access(target.parent, os.W_OK):
         raise OSError(f"{target} cannot be written: is its folder there?")
     environment = {}
-    if source.resolve() == ROOT / NOTEBOOK:
-        require_consistent(outputs=False)
     if not result:
         environment = {name: os.environ.get(name, value) for name, value in AS_COMMITTED.items()}
-        load_digits(dataset=environment["VAE_DATASET"])
         print("The stored run:", *(f"{name}={value}" for name, value in environment.items()))
+    if source.resolve() == ROOT / NOTEBOOK:
+        require_consistent(outputs=False)
+        load_digits(dataset=environment.get("VAE_DATASET"))  # which fails at once, if it does
     try:
         executed = execute(source.resolve(), environment)
         text = html_page(executed) if target.suffix == ".html" else nbformat.writes(executed) + "\n"
