@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
+import pytest
 import torch
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +37,13 @@ def instructor(*arguments, **variables):
     """What comes of `python -m instructor` with these arguments, by default for a small run."""
     command, env = [sys.executable, "-m", "instructor", *arguments], small_environment(**variables)
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
+
+
+def needs_cells(*ids):
+    """A mark that skips tests of cells that this edition of the assignment does not have."""
+    there = {cell.id for cell in nbformat.read(NOTEBOOK, as_version=4).cells}
+    missing = [id for id in ids if id not in there]
+    return pytest.mark.skipif(bool(missing), reason=f"the notebook has no cell {missing}")
 
 
 def changed(source, right, wrong):

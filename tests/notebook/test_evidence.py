@@ -12,7 +12,9 @@ import torch
 from torch import distributions as dist
 from torch import nn
 
-from project import notebook_functions
+from project import needs_cells, notebook_functions
+
+pytestmark = needs_cells("log-evidence", "exact-posterior", "best-q", "completions")
 
 TOP, BOTTOM = slice(0, 2), slice(2, 4)
 
