@@ -116,10 +116,12 @@ def require_shape(name, got, shape, question=""):
 def require_same(name, got, exact, mistakes={}, otherwise="", tolerance=1e-4):
     """Compare with the exact values; where they differ, ask about the mistake that explains it.
 
-    mistakes: questions, each with the values that its mistake leads to.
+    mistakes: questions, each with the values that its mistake leads to; or a function that makes
+        them, where that takes time.
     """
     if same(got, exact, tolerance):
         return
+    mistakes = mistakes() if callable(mistakes) else mistakes
     mistakes = {**mistakes, "Does it have the wrong sign?": -exact}
     error = (got - exact).abs() / (1 + exact.abs())
     worst = error.nan_to_num(math.inf, math.inf).argmax()

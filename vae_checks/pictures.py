@@ -34,16 +34,19 @@ def require_means(name, found, y, more={}):
     more: questions about further mistakes, with their values.
     """
     exact = torch.sigmoid(y)
-    mistakes = {
-        "Are these the logit-means, without the sigmoid?": y,
-        "Did you apply the sigmoid twice?": torch.sigmoid(exact),
-        "Is it tanh, where the sigmoid belongs?": torch.tanh(y),
-        "Is it exp, where the sigmoid belongs?": torch.exp(y),
-        "Is it a softmax, where the sigmoid belongs?": torch.softmax(y, dim=-1),
-        "Are they inverted, black on white: 1 - means?": 1 - exact,
-        "Are these the means above a threshold?": (exact > 0.5).to(exact),
-        **more,
-    }
+
+    def mistakes():
+        return {
+            "Are these the logit-means, without the sigmoid?": y,
+            "Did you apply the sigmoid twice?": torch.sigmoid(exact),
+            "Is it tanh, where the sigmoid belongs?": torch.tanh(y),
+            "Is it exp, where the sigmoid belongs?": torch.exp(y),
+            "Is it a softmax, where the sigmoid belongs?": torch.softmax(y, dim=-1),
+            "Are they inverted, black on white: 1 - means?": 1 - exact,
+            "Are these the means above a threshold?": (exact > 0.5).to(exact),
+            **more,
+        }
+
     require_shape(name, found, exact.shape)
     otherwise = "Are these means at other codes?"
     if ((found == 0) | (found == 1)).all():
@@ -276,18 +279,21 @@ def lattice(notebook):
     images = torch.sigmoid(y).reshape(50, 50, side, side)
     tiles, picture, size = images.permute(2, 3, 0, 1), tiled(images), 50 * side
     lowest, highest = picture.min(), picture.max()
-    mistakes = {
-        "Did you leave out permute before reshape?": images.reshape(size, size),
-        "Are these bytes, where numbers from 0 to 1 are expected?": (255 * picture).round(),
-        "Are these bytes, rounded down, where 0 to 1 is expected?": (255 * picture).floor(),
-        "Are these numbers from 0 to 255, where 0 to 1 is expected?": 255 * picture,
-        "Is it inverted, black on white: 1 - picture?": 1 - picture,
-        "Is it stretched to 0 and 1, as by normalize=True?": (picture - lowest)
-        / (highest - lowest),
-        **turned("the picture", picture),
-        **{q: tiled(t) for q, t in turned("the order of the tiles", images).items()},
-        **{q: tiled(t.permute(2, 3, 0, 1)) for q, t in turned("each tile", tiles).items()},
-    }
+
+    def mistakes():
+        return {
+            "Did you leave out permute before reshape?": images.reshape(size, size),
+            "Are these bytes, where numbers from 0 to 1 are expected?": (255 * picture).round(),
+            "Are these bytes, rounded down, where 0 to 1 is expected?": (255 * picture).floor(),
+            "Are these numbers from 0 to 255, where 0 to 1 is expected?": 255 * picture,
+            "Is it inverted, black on white: 1 - picture?": 1 - picture,
+            "Is it stretched to 0 and 1, as by normalize=True?": (picture - lowest)
+            / (highest - lowest),
+            **turned("the picture", picture),
+            **{q: tiled(t) for q, t in turned("the order of the tiles", images).items()},
+            **{q: tiled(t.permute(2, 3, 0, 1)) for q, t in turned("each tile", tiles).items()},
+        }
+
     question = "Is it from make_grid? Pass padding=0 and take one of the three equal channels."
     found = array(notebook, "picture", (size, size), question).float()
     otherwise = "Are these lattice_means, or tiles of another size?"

@@ -100,6 +100,21 @@ encoder = TwoHeads().to(DEVICE)
             "encoder returns q_mean, q_mean": "Is one used for several?",
         },
     ),
+    *variants(
+        place="encoder",
+        check="check-encoder",
+        replaces=RETURN_HEADS,
+        codes={
+            "other widths in evaluation mode": (
+                "return q_mean, q_log_std if self.training else q_log_std - 3"
+            ),
+            "log of log_std": "return q_mean, torch.log(q_log_std)",
+        },
+        says={
+            "other widths in evaluation mode": "in evaluation mode",
+            "log of log_std": "Did you apply log to it?",
+        },
+    ),
 ]
 
 RIGHT = [
@@ -209,6 +224,21 @@ class TwoHeads(nn.Module):
         h = torch.tanh(self.hidden(x))
         return self.mean(h), self.log_std(h)
 encoder = TwoHeads().to(DEVICE)
+""",
+        },
+    ),
+    *variants(
+        place="encoder",
+        replaces="q_mean, q_log_std = self.layers(x).chunk(2, dim=1)",
+        codes={
+            "it asserts zeros and ones": """\
+assert ((x == 0) | (x == 1)).all()
+        q_mean, q_log_std = self.layers(x).chunk(2, dim=1)
+""",
+            "it keeps its outputs in a dict, and a lock": """\
+import threading
+        q_mean, q_log_std = self.layers(x).chunk(2, dim=1)
+        self.kept = {"q_mean": q_mean, "lock": threading.Lock()}
 """,
         },
     ),

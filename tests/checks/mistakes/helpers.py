@@ -193,6 +193,65 @@ torch.randn(mean.shape, generator=generator, dtype=torch.float64, device=mean.de
             ),
         },
     ),
+    *variants(
+        place=HELPERS,
+        check="check-gaussian",
+        replaces=GAUSSIAN,
+        codes={
+            "log_std clamped at -10 and 10": f"log_std = log_std.clamp(-10, 10)\n    {GAUSSIAN}",
+            "1e-12 in the variance": """\
+variance = torch.exp(2 * log_std) + 1e-12
+    return -0.5 * torch.log(2 * math.pi * variance) - 0.5 * (z - mean) ** 2 / variance
+""",
+            "exp forgotten": """\
+return -0.5 * math.log(2 * math.pi) - log_std - 0.5 * ((z - mean) / log_std) ** 2
+""",
+            "the square added": GAUSSIAN.replace("- 0.5 * (z", "+ 0.5 * (z"),
+            "log(2 pi) without its half": GAUSSIAN.replace("-0.5 * math", "-math"),
+            "log(2 pi sigma)": """\
+return -0.5 * torch.log(2 * math.pi * log_std.exp()) - 0.5 * ((z - mean) / log_std.exp()) ** 2
+""",
+        },
+        says={
+            "log_std clamped at -10 and 10": "is log_std clamped",
+            "1e-12 in the variance": "a small number added to the variance",
+            "exp forgotten": "Is log_std used where exp(log_std) belongs?",
+            "the square added": "Is the square added",
+            "log(2 pi) without its half": "Is the constant log(2 pi)",
+            "log(2 pi sigma)": "1/2 log(2 pi sigma)",
+        },
+    ),
+    *variants(
+        place=HELPERS,
+        check="check-samplers",
+        replaces=SAMPLE,
+        codes={
+            "log_std clamped at 10": "return mean + log_std.clamp(max=10).exp() * epsilon",
+            "half of the noise the negative of the other": """\
+n = len(mean) // 2
+    return mean + log_std.exp() * torch.cat([epsilon[:n], -epsilon[:n], epsilon[2 * n :]])
+""",
+            "noise standardized over the batch": """\
+epsilon = (epsilon - epsilon.mean(0)) / epsilon.std(0)
+    return mean + log_std.exp() * epsilon
+""",
+            "the mean where no gradient is asked for": """\
+return mean + log_std.exp() * epsilon * torch.is_grad_enabled()
+""",
+        },
+        says={
+            "log_std clamped at 10": "Is log_std clamped",
+            "noise standardized over the batch": "Is the noise standardized over the batch?",
+            "the mean where no gradient is asked for": "got the means",
+        },
+    ),
+    *variants(
+        place=HELPERS,
+        check="check-samplers",
+        replaces="(uniform < mean).to(mean.dtype)",
+        codes={"always single precision": "(uniform < mean).float()"},
+        says={"always single precision": "given torch.float64, it returns torch.float32"},
+    ),
 ]
 
 RIGHT = [

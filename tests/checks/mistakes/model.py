@@ -226,6 +226,44 @@ def log_likelihood(x, z):
             "joint as log_prior(z) + log_likelihood(z, x)": "Are x and z exchanged?",
         },
     ),
+    *variants(
+        place="log_prior",
+        check="check-log-prior",
+        codes={
+            "a module with torch.distributions": """
+class Prior(nn.Module):
+    def forward(self, z):
+        return torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(-1)
+log_prior = Prior()
+""",
+            "NumPy in the prior": """
+import numpy as np
+def log_prior(z):
+    return -0.5 * np.sum(z**2, axis=1) - np.log(2 * np.pi) + 0 * np.exp(z).sum(1)
+""",
+        },
+        says={
+            "a module with torch.distributions": "log_prior calls torch.distributions",
+            "NumPy in the prior": "NumPy cuts the gradient",
+        },
+    ),
+    *variants(
+        place="decoder",
+        check="check-decoder",
+        replaces=LAYERS,
+        codes={
+            "inputs and outputs exchanged": "nn.Linear(Ddata, Dh), nn.Tanh(), nn.Linear(Dh, Dz)",
+            "images for rows": f"{LAYERS}, nn.Unflatten(1, (28, 28))",
+            "three layers": """\
+nn.Linear(Dz, Dh), nn.Tanh(), nn.Linear(Dh, Dh), nn.Tanh(), nn.Linear(Dh, Ddata)
+""",
+        },
+        says={
+            "inputs and outputs exchanged": "Linear(in_features=784",
+            "images for rows": "Is it reshaped to images?",
+            "three layers": "Is there another layer",
+        },
+    ),
 ]
 
 RIGHT = [
@@ -351,6 +389,20 @@ class ByHand(nn.Module):
     def forward(self, z):
         return (self.c.T @ torch.tanh(self.a.T @ z.T + self.b[:, None]) + self.d[:, None]).T
 decoder = ByHand().to(DEVICE)
+""",
+        },
+    ),
+    *variants(
+        place="decoder",
+        codes={
+            "decoder traced": """
+example = torch.zeros(1, Dz, device=DEVICE)
+decoder = torch.jit.trace(decoder, example)
+""",
+            "decoder scripted": "decoder = torch.jit.script(decoder)",
+            "output bias from the data's frequencies": """
+with torch.no_grad():
+    decoder[-1].bias.copy_(torch.logit(binarized_mnist.mean(0).clamp(1e-3, 1 - 1e-3)))
 """,
         },
     ),

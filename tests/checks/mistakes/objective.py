@@ -6,6 +6,14 @@ DRAW = "z = sample_gaussian(q_mean, q_log_std)"
 ESTIMATE = "return (log_joint - log_q_z).mean()"
 KL = "-.5 * (1 + 2 * s - m**2 - (2 * s).exp()).sum(1)"
 
+KL_ELBO = """
+def elbo(x):
+    m, s = encoder(x)
+    z = sample_gaussian(m, s)
+    kl = {kl}
+    return (log_likelihood(x, z) - kl).mean()
+"""
+
 MISTAKES = [
     *variants(
         place="elbo",
@@ -297,6 +305,89 @@ def elbo(x):
             ),
         },
     ),
+    *variants(
+        place="elbo",
+        check="check-elbo",
+        replaces=DRAW,
+        codes={
+            "the mean in evaluation mode": """\
+z = sample_gaussian(q_mean, q_log_std) if encoder.training else q_mean
+""",
+            "the mean where no gradient is asked for": """\
+z = sample_gaussian(q_mean, q_log_std) if torch.is_grad_enabled() else q_mean
+""",
+            "a hundredth of the noise": """\
+z = q_mean + 0.01 * q_log_std.exp() * torch.randn_like(q_mean)
+""",
+            "softplus for exp": "z = q_mean + softplus(q_log_std) * torch.randn_like(q_mean)",
+            "noise standardized over the batch": """\
+noise = torch.randn_like(q_mean)
+    z = q_mean + q_log_std.exp() * (noise - noise.mean(0)) / noise.std(0)
+""",
+            "half of the noise the negative of the other": """\
+noise = torch.randn((len(x) + 1) // 2, Dz, device=DEVICE)
+    z = q_mean + q_log_std.exp() * torch.cat([noise, -noise])[: len(x)]
+""",
+        },
+        says={
+            "the mean in evaluation mode": "in evaluation mode, without gradients: the codes",
+            "a hundredth of the noise": "The noise is scaled by 0.00",
+            "softplus for exp": "softplus(log_std)",
+        },
+    ),
+    *variants(
+        place="elbo",
+        check="check-elbo",
+        replaces=ESTIMATE,
+        codes={
+            "in bits": "return (log_joint - log_q_z).mean() / math.log(2)",
+            "log q summed over the batch": "return log_joint.mean() - log_q_z.sum()",
+            "minus log p(z)": "return (log_joint - 2 * log_prior(z) - log_q_z).mean()",
+            "the sum divided by BS": "return (log_joint - log_q_z).sum() / BS",
+            "a number of NumPy": "return (log_joint - log_q_z).mean().detach().numpy()[()]",
+        },
+        says={
+            "in bits": "Nats are expected",
+            "log q summed over the batch": "Is log q(z | x) summed over the digits",
+            "minus log p(z)": "Does log p(z) have the wrong sign?",
+            "the sum divided by BS": "divided by BS?",
+            "a number of NumPy": "NumPy cuts the gradient",
+        },
+    ),
+    *variants(
+        place="elbo",
+        check="check-elbo",
+        codes={
+            "the KL averaged over the two dimensions": KL_ELBO.format(kl=KL.replace("sum", "mean")),
+            "the KL divided by the number of pixels": KL_ELBO.format(kl=f"({KL}) / Ddata"),
+            "the KL divided by BS": KL_ELBO.format(kl=f"({KL}) / BS"),
+            "a tenth of the KL": KL_ELBO.format(kl=f"0.1 * ({KL})"),
+            "two codes for each digit": """
+def elbo(x):
+    m, s = encoder(x)
+    first, second = sample_gaussian(m, s), sample_gaussian(m, s)
+    estimates = [joint_log_density(x, z) - log_q(z, m, s) for z in (first, second)]
+    return torch.stack(estimates).mean()
+""",
+            "a module with kl_divergence": """
+class Elbo(nn.Module):
+    def forward(self, x):
+        m, s = encoder(x)
+        q = torch.distributions.Normal(m, s.exp())
+        kl = torch.distributions.kl_divergence(q, torch.distributions.Normal(0.0, 1.0)).sum(1)
+        return (log_likelihood(x, q.rsample()) - kl).mean()
+elbo = Elbo()
+""",
+        },
+        says={
+            "the KL averaged over the two dimensions": "mean over the two dimensions",
+            "the KL divided by the number of pixels": "divided by the number of pixels",
+            "the KL divided by BS": "divided by BS?",
+            "a tenth of the KL": "Is the KL multiplied by 0.1",
+            "two codes for each digit": "expected one code for each digit",
+            "a module with kl_divergence": "elbo calls torch.distributions",
+        },
+    ),
 ]
 
 RIGHT = [
@@ -369,6 +460,48 @@ log_prior(z) + bernoulli_log_density(x, decoder[2](decoder[1](decoder[0](z)))).s
             "ELBO of log_prior(z) + (log_likelihood(x, z) + log_likelihood(x, z)) / 2": (
                 "log_prior(z) + (log_likelihood(x, z) + log_likelihood(x, z)) / 2"
             ),
+        },
+    ),
+    *variants(
+        place="elbo",
+        codes={
+            "networks as default arguments": """
+def elbo(x, encoder=encoder, decoder=decoder):
+    m, s = encoder(x)
+    z = sample_gaussian(m, s)
+    return (log_prior(z) + bernoulli_log_density(x, decoder(z)).sum(1) - log_q(z, m, s)).mean()
+""",
+            "networks in a closure": """
+def elbo_of(encoder, decoder):
+    def elbo(x):
+        m, s = encoder(x)
+        z = sample_gaussian(m, s)
+        log_p = bernoulli_log_density(x, decoder(z)).sum(1)
+        return (log_prior(z) + log_p - log_q(z, m, s)).mean()
+    return elbo
+elbo = elbo_of(encoder, decoder)
+""",
+            "a module that holds both networks": """
+class Elbo(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.networks = nn.ModuleList([encoder, decoder])
+    def forward(self, x):
+        m, s = self.networks[0](x)
+        z = m + s.exp() * torch.randn_like(m)
+        log_p = bernoulli_log_density(x, self.networks[1](z)).sum(1)
+        return (log_prior(z) + log_p - log_q(z, m, s)).mean()
+elbo = Elbo()
+""",
+            "digit by digit": """
+def elbo(x):
+    estimates = []
+    for digit in x.split(1):
+        m, s = encoder(digit)
+        z = sample_gaussian(m, s)
+        estimates.append(joint_log_density(digit, z) - log_q(z, m, s))
+    return torch.cat(estimates).mean()
+""",
         },
     ),
 ]

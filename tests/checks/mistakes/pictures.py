@@ -188,6 +188,61 @@ __import__('torchvision').utils.make_grid(tiles.reshape(2500, 1, 28, 28), nrow=5
             "tiles.permute(1, 2, 0, 3) for permute": ".permute(1, 2, 0, 3)",
         },
     ),
+    *variants(
+        place="lattice_means",
+        check="check-lattice",
+        replaces="torch.sigmoid(decoder(lattice.reshape(2500, Dz)))",
+        codes={
+            "the sigmoid left out": "decoder(lattice.reshape(2500, Dz))",
+            "tanh for the sigmoid": "torch.tanh(decoder(lattice.reshape(2500, Dz)))",
+            "samples of the lattice": (
+                "sample_bernoulli(torch.sigmoid(decoder(lattice.reshape(2500, Dz))))"
+            ),
+        },
+        says={
+            "the sigmoid left out": "logit-means, without the sigmoid",
+            "tanh for the sigmoid": "Is it tanh",
+            "samples of the lattice": "Are these samples",
+        },
+    ),
+    *variants(
+        place="picture",
+        check="check-lattice",
+        codes={
+            "black on white": "picture = 1 - picture",
+            "stretched": "picture = (picture - picture.min()) / (picture.max() - picture.min())",
+        },
+        says={"black on white": "black on white", "stretched": "normalize=True"},
+    ),
+    *variants(
+        place="prior_codes",
+        check="check-prior-samples",
+        codes={"means as codes": "prior_codes = means[:10].to(DEVICE)"},
+        says={"means as codes": "means of the encoder, no draws"},
+    ),
+    *variants(
+        place="originals",
+        check="check-reconstructions",
+        replaces="codes = sample_gaussian(mean_twice, log_std[:, None], generator(3))",
+        codes={
+            "means of q": "codes = mean_twice",
+            "codes from the prior": (
+                "codes = torch.randn(4, 2, Dz, generator=generator(3), device=DEVICE)"
+            ),
+            "std for log_std": (
+                "codes = sample_gaussian(mean_twice, log_std.exp()[:, None], generator(3))"
+            ),
+            "the same noise for all digits": (
+                "codes = mean_twice + log_std.exp()[:, None] * torch.randn(2, Dz)"
+            ),
+        },
+        says={
+            "means of q": "these are the means of q(z | x)",
+            "codes from the prior": "Are these draws from the prior?",
+            "std for log_std": "Is the standard deviation passed",
+            "the same noise for all digits": "the same noise in several codes",
+        },
+    ),
 ]
 
 RIGHT = [
