@@ -261,6 +261,7 @@ def test_an_odd_cell_spoils_no_other(place, fields, said, tmp_path):
     (b"print(1)", "not with a brace"),
     (b'{"nbformat": 4}', "'cells'"),
     (b'{"nbformat": 4, "cells": [{}]}', "cell 1 cannot be read"),
+    ("文".encode("utf-16"), "is in the encoding UTF-16"),
     ("{}".encode("utf-16"), "is in the encoding UTF-16: save it in UTF-8"),
     (b'{\n"\xff', "is not in UTF-8: see line 2"),
 ])  # fmt: skip

@@ -165,6 +165,7 @@ def test_the_instructors_pattern_comes_first(read, tmp_path):
     found = read(names=r"2026-(?P<student>\w+)-(?P<file>.*)")
     assert found.files == {"ada": BOTH, "bo": BOTH, "Gil Doe_12345": BOTH}
     assert found.others == ["notes.pdf"]
+    assert read(names="(?P<student>Gil).*_file_(?P<file>.*)").files["Gil"] == BOTH
     for names, reason in ("(?P<student>", "is no regular expression"), ("x", "needs a group"):
         with pytest.raises(ValueError, match=reason):
             read(names=names)
@@ -197,6 +198,7 @@ def test_paths_in_a_zip_may_lead_out_or_be_those_of_windows(read, tmp_path):
     ("vae_assignment.ipynb", "Copy of vae_helpers.py", "vae_assignment-Copy1.ipynb"),
     ("VAE_Assignment - Copy (2).ipynb", "vae_helpers - Kopie.py", "a.ipynb"),
     ("mine.ipynb", "vae_helpers.py", "vae_assignment.txt"),
+    ("vae_assignment (1).ipynb", "vae_helpers.py", "old/vae_assignment (1).ipynb"),
     ("vae_assignment.ipynb", "src/vae_helpers.py", "old/vae_assignment.ipynb"),
 ])  # fmt: skip
 def test_the_two_files_are_found_among_others(notebook, helpers, other):
