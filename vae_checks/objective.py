@@ -337,7 +337,8 @@ def gradients(notebook):
         def value():
             notebook.seed(7)
             elbo = notebook.value("elbo")(x.clone())  # checks.elbo() watches what it calls
-            require(torch.is_tensor(elbo), f"elbo(x): got a {type(elbo).__name__}, no tensor.")
+            got = f"elbo(x): got {type(elbo).__name__}, expected a tensor. Is it not written yet?"
+            require(torch.is_tensor(elbo), got)
             return elbo.sum()  # checks.elbo() says what shape it must have
 
         require(value().isfinite(), f"elbo(x): got {value().item()}, which has no gradient.")
