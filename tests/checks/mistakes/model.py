@@ -239,7 +239,7 @@ log_prior = Prior()
             "NumPy in the prior": """
 import numpy as np
 def log_prior(z):
-    return -0.5 * np.sum(z**2, axis=1) - np.log(2 * np.pi) + 0 * np.exp(z).sum(1)
+    return np.log(np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)).sum(1)
 """,
         },
         says={

@@ -344,14 +344,12 @@ noise = torch.randn((len(x) + 1) // 2, Dz, device=DEVICE)
             "log q summed over the batch": "return log_joint.mean() - log_q_z.sum()",
             "minus log p(z)": "return (log_joint - 2 * log_prior(z) - log_q_z).mean()",
             "the sum divided by BS": "return (log_joint - log_q_z).sum() / BS",
-            "a number of NumPy": "return (log_joint - log_q_z).mean().detach().numpy()[()]",
         },
         says={
             "in bits": "Nats are expected",
             "log q summed over the batch": "Is log q(z | x) summed over the digits",
             "minus log p(z)": "Does log p(z) have the wrong sign?",
             "the sum divided by BS": "divided by BS?",
-            "a number of NumPy": "NumPy cuts the gradient",
         },
     ),
     *variants(
