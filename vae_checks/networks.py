@@ -357,16 +357,19 @@ def require_affine(name, output, a, w):
 def tanh_layers(decoder, n_in, n_out):
     """W1, b1, W2, b2 with which a decoder computes W2 tanh(W1 z + b1) + b2.
 
-    A fixed affine map of the inputs is worked into W1 and b1, one of the outputs into W2 and b2:
-    with zero weights in the last layer and a bias of 0 and of 1, its shift and factor are seen.
+    A fixed affine map after the last layer is worked into W2 and b2: with zero weights in that
+    layer, biases of 0 and of 1 show its shift and its factor.
     Shapes: with n hidden units (n, n_in), (n,), (n_out, n), (n_out,).
     Raises: CheckFailed if the decoder has other layers or computes anything else.
     """
     count = sum(p.numel() for p in decoder.parameters())
     layers = Layers(n_in, (count - n_out) // (n_in + 1 + n_out), n_out)
-    (W1,), (b1,), last_weights, last_bias = parameters_by_role(decoder, layers, "decoder").values()
+    by_role = parameters_by_role(decoder, layers, "decoder")
+    (W1,), (b1,), last_weights, last_bias = by_role.values()
+    W1, b1 = rows_of(W1, n_in).clone(), b1.flatten().clone()
     W2 = torch.cat([rows_of(p, layers.n_hidden).clone() for p in last_weights])
     b2 = torch.cat([p.flatten().clone() for p in last_bias])
+
     z = torch.linspace(-3, 3, 10 * n_in, device=W1.device).reshape(10, n_in)
     with restored(decoder):
         for p in last_weights + last_bias:
@@ -375,14 +378,6 @@ def tanh_layers(decoder, n_in, n_out):
         for p in last_bias:
             p.fill_(1.0)
         factor = decoder(z)[0] - shift
-    with torch.enable_grad():
-        before = map_before("decoder", decoder, layers, W1, b1)
-    W1, b1, (before_shift, before_factor) = (
-        rows_of(W1, n_in),
-        b1.flatten(),
-        (t.float() for t in before),
-    )
-    W1, b1 = W1 * before_factor, b1 + W1 @ before_shift
     W2, b2 = factor[:, None] * W2, factor * b2 + shift
     exact = torch.tanh(z @ W1.T + b1) @ W2.T + b2
     require(same(decoder(z), exact, 1e-3), "it does not compute W2 tanh(W1 z + b1) + b2.")

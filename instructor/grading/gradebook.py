@@ -19,12 +19,14 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from instructor.assignment import GRADED_WITH, files_of, points_of_checks
+from instructor.check import require_consistent
 from instructor.files import ROOT, write_whole
 from instructor.grading.feedback import class_page, student_page
 from instructor.grading.grader import Result, grade
 from instructor.grading.roster import read_submissions
 from instructor.grading.sandbox import why_no_sandbox
 from instructor.limits import SCRATCH_PATH, Limits
+from vae_digits import load_digits
 
 
 def grade_class(
@@ -36,12 +38,15 @@ def grade_class(
     part: "K/N" is each N-th student, from the K-th on; several parts may share the folder.
     names: a pattern for the names of entries, with the groups student and file.
     Returns how many students could not be graded.
-    Raises: ValueError for a wrong part or setting, FileNotFoundError for an argument.
+    Raises: ValueError for a wrong part or setting, or for an assignment that does not agree with
+    itself; RuntimeError for digits that are not there; FileNotFoundError for an argument.
     """
     first, step = part_of(part)
     if folder.resolve() in [argument.resolve() for argument in arguments]:
         raise ValueError(f"--to {folder} is the folder of the submissions: name another one.")
+    require_consistent()
     book = GradeBook(folder.resolve(), settings(processes), limits)
+    load_digits()  # so that wrong digits are one error, not each student's
     (book.folder / "rows").mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="vae-", ignore_cleanup_errors=True) as book.scratch:
         if len(book.scratch) > SCRATCH_PATH:

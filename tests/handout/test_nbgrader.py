@@ -67,7 +67,7 @@ def test_right_work_has_full_marks_and_a_mistake_costs_its_check(course):
     helpers = changed(helpers, " - log_std - ", " + log_std - ")
     found = grades(course, "wrong", notebook, helpers)
     assert found["check-gaussian"] == found["check-log-prior"] == 0  # and training suffers
-    assert found["check-bernoulli"] == 10 and found["check-decoder"] == 6
+    assert found["check-bernoulli"] == 9 and found["check-decoder"] == 6
 
 
 def test_what_it_generates_gets_nothing(course):
