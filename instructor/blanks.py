@@ -33,12 +33,8 @@ def blanked(source, texts, is_picture=False):
         raise ValueError(f"each {BEGIN} needs its {END}, both alone on their lines")
 
     def blank(region):
-        margin, solution = region.groups()
-        if margin:  # in a function
-            names = DEFINITION.findall(source[: region.start()])[-1:]
-        else:
-            names = assigned(solution)
-        asked_for, heading, number = task(names, texts, is_picture)
+        margin = region[1]
+        asked_for, heading, number = task(names_of(region), texts, is_picture)
         listed, verb = ", ".join(asked_for), "is" if len(asked_for) == 1 else "are"
         message = f"{listed} {verb} not written yet: see '{heading}', {number}."
         label = "" if margin else f"# Step {number}: {listed}\n"
@@ -47,9 +43,12 @@ def blanked(source, texts, is_picture=False):
     return REGION.sub(blank, source)
 
 
-def assigned(source):
-    """The names that a cell assigns at its top level, in order."""
-    symbols = symtable.symtable(source, "cell", "exec").get_symbols()
+def names_of(region):
+    """The names that a solution defines: its function's, or those that a cell assigns, in order."""
+    margin, solution = region.groups()
+    if margin:
+        return DEFINITION.findall(region.string[: region.start()])[-1:]
+    symbols = symtable.symtable(solution, "cell", "exec").get_symbols()
     return [symbol.get_name() for symbol in symbols if symbol.is_assigned()]
 
 

@@ -7,13 +7,14 @@ the texts that ask for something) is compared with them here.
 import re
 
 from instructor.assignment import HELPERS, NOTEBOOK, has_tag, is_to_write, names_of_cells
-from instructor.blanks import BEGIN, REGION, blanked, with_texts
+from instructor.blanks import BEGIN, REGION, blanked, names_of, with_texts
 from instructor.files import ROOT, read_notebook
 from vae_checks import Checks
 
 CALL = re.compile(r"checks\.(\w+)\(\)")
 TABLE = re.compile(r"(?m)(?:^\|.*\n?)+")
 POINTS = re.compile(r"`(\w+)` (\d+)")
+NAME = re.compile(r"`(\w+)`")
 TOTAL = re.compile(r"\| *(\d+) *\|")
 ATTACHMENT = re.compile(r"\(attachment:([^)]+)\)")
 
@@ -44,7 +45,7 @@ def problems_of_edition(notebook, helpers, outputs=True):
         yield from problems
         return
     names = names_of_cells(notebook.cells)
-    yield from problems_of_first_cell(notebook)
+    yield from problems_of_first_cell(notebook, helpers)
     for cell in notebook.cells:
         problems = [*problems_of_role(cell), *problems_of_attachments(cell)]
         if outputs and cell.cell_type == "code":
@@ -93,8 +94,8 @@ def table_of_points(first_text):
     return next((table for table in tables if POINTS.search(table)), "")
 
 
-def problems_of_first_cell(notebook):
-    """Its title, and its table against the points in the metadata."""
+def problems_of_first_cell(notebook, helpers):
+    """Its title, and its table against the points in the metadata and against the blanks."""
     text = notebook.cells[0].source
     if not re.search(r"(?m)^# ", text):
         yield "the first cell has no title, a line that begins with #"
@@ -115,6 +116,13 @@ def problems_of_first_cell(notebook):
                 given = f"{in_metadata[name]} in the check's metadata"
             listed = in_table.get(name, "no")
             yield f"{name}: {listed} points in the table of the first cell, {given}"
+    tasks = [name for row in table.splitlines() for name in NAME.findall(row.split("|")[2])]
+    sources = [helpers, *(cell.source for cell in notebook.cells)]
+    regions = [region for source in sources for region in REGION.finditer(source)]
+    written = {name for region in regions for name in names_of(region)}
+    for name in tasks:
+        if name not in written:
+            yield f"{name} is a task in the table of the first cell, but no blank defines it"
     total, in_last_row = sum(in_table.values()), TOTAL.search(table.splitlines()[-1])
     if not in_last_row:
         yield f"the table of the first cell has no total in its last row: {total}"

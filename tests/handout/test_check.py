@@ -49,6 +49,11 @@ def no_metadata(notebook):
     cell_of(notebook, "check-elbo").metadata = {}
 
 
+def not_a_solution(notebook):
+    cell = cell_of(notebook, ELBO)
+    cell.source, cell.metadata = "def elbo(x):\n    return x.mean()", {}
+
+
 def no_ids(notebook):
     for cell in notebook.cells:
         del cell["id"]
@@ -94,6 +99,10 @@ CHANGES = {
     "an exercise removed": (
         no_elbo_exercise,
         "elbo: 10 points in the table of the first cell, but there is no such check",
+    ),
+    "a solution without marks and metadata": (
+        not_a_solution,
+        "elbo is a task in the table of the first cell, but no blank defines it",
     ),
     "a check's metadata lost": (no_metadata, "it is a check, but its metadata do not say so"),
     "a check that does not exist": (
@@ -161,5 +170,6 @@ def test_a_helper_that_no_text_asks_for_is_refused(notebook):
     helpers = (ROOT / HELPERS).read_text()
     helpers = changed(helpers, "def sample_bernoulli(", "def draw_bernoulli(")
     assert [*problems_of_edition(notebook, helpers)] == [
-        "vae_helpers.py: no numbered item of the text above asks for draw_bernoulli"
+        "sample_bernoulli is a task in the table of the first cell, but no blank defines it",
+        "vae_helpers.py: no numbered item of the text above asks for draw_bernoulli",
     ]
