@@ -15,14 +15,14 @@ from .checking import (
     same,
 )
 from .networks import own_or_reference, randomize, restored
-from .notebook import require_readable_helpers
+from .notebook import require_current
 
 SMALLEST, LARGEST = -15.0, 15.0  # log standard deviations that a density must take
 
 
 def bernoulli(notebook):
     """Against -log(1 + exp(-y)) or -log(1 + exp(y)) in double precision, and its gradient."""
-    require_readable_helpers()
+    require_current(notebook, "bernoulli_log_density")
     # At generic logit-means and at large ones, each for a pixel that is off and for one on.
     large = torch.tensor([-1018.0, -31, 33, 121], device=notebook.DEVICE)
     y = torch.cat([3 * notebook.numbers(20, seed=1010).float(), large]).requires_grad_()
@@ -65,7 +65,7 @@ def question_about_lowest(log_densities):
 
 def gaussian(notebook):
     """Against the log of the normal density, near the mean and far out, and its gradients."""
-    require_readable_helpers()
+    require_current(notebook, "gaussian_log_density")
     z, mean, s = (1.3 * notebook.numbers(7, 3, seed=1020 + i) + 0.2 for i in range(3))
     s[0, 0], s[1, 1] = SMALLEST, LARGEST
     for t in (z, mean, s):

@@ -113,17 +113,18 @@ def reference_or_own(correct, own):
     return function
 
 
-def require_readable_helpers():
-    """Raise CheckFailed with file and line if vae_helpers.py, as it is now, cannot be imported.
+def require_current(notebook, *names):
+    """See that vae_helpers.py, as it is now, can be imported and defines the functions.
 
-    After such an edit the notebook still holds the functions from before it.
+    After an edit that breaks it, the notebook still holds the functions from before the edit.
+    Raises: CheckFailed with file and line.
     """
     file = getattr(sys.modules.get("vae_helpers"), "__file__", None)
     if file is None or not Path(file).exists():
         return
     try:
         with capture_output():
-            runpy.run_path(file, run_name="vae_helpers")
+            defined = runpy.run_path(file, run_name="vae_helpers")
     except Exception as error:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
         line = frames[-1].lineno if frames else getattr(error, "lineno", "?")
@@ -132,3 +133,7 @@ def require_readable_helpers():
             f"{Path(file).name}, line {line}: {message}. "
             "The file cannot be imported, so nothing in it was checked."
         ) from None
+    for name in names:
+        own = getattr(notebook.value(name), "__module__", "") != "vae_helpers"
+        gone = f"{name} is no longer defined in {Path(file).name}. Was it renamed or removed?"
+        require(own or name in defined, gone)

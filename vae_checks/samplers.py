@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import softplus
 
 from .checking import CheckFailed, gradients_of, require, require_same, require_shape, same
-from .notebook import require_readable_helpers
+from .notebook import require_current
 
 N = 40_000  # samples, in each of three columns
 
@@ -127,7 +127,7 @@ def require_draws(what, sample, mean, log_std):
 
 def samplers(notebook):
     """Samples against the moments of their distributions, and the Gaussian one's gradients."""
-    require_readable_helpers()
+    require_current(notebook, "sample_gaussian", "sample_bernoulli")
     gaussian_sampler(notebook)
     bernoulli_sampler(notebook)
 

@@ -65,3 +65,9 @@ def test_helpers_that_cannot_be_read_are_not_checked(edit_and_run, wrong, above,
     shown = failure(edit_and_run, "checks.gaussian()", SOLUTION, wrong, above)
     assert says in shown
     assert "ok:" not in shown
+
+
+def test_a_function_that_was_renamed_is_not_checked_as_it_was(edit_and_run):
+    shown = failure(edit_and_run, "checks.gaussian()", "def gaussian_log_density(", "def gaussian(")
+    assert "gaussian_log_density is no longer defined in vae_helpers.py" in shown
+    assert "ok:" not in shown
