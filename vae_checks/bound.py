@@ -173,9 +173,8 @@ def wrong_weights(weights):
         ),
         "Is the mean over the digits taken?": exact.mean(dim=0, keepdim=True).expand_as(exact),
         "Is it the ELBO, the same number for all codes?": exact.mean().expand_as(exact),
-        "Are codes and digits in different orders: repeat for repeat_interleave?": (
-            exact.T.reshape(exact.shape)
-        ),
+        "Are codes and digits in different orders: repeat for repeat_interleave, or (k, B) "
+        "reshaped where it has to be transposed?": (exact.T.reshape(exact.shape)),
     }
 
 

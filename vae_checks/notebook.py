@@ -134,6 +134,6 @@ def require_current(notebook, *names):
             "The file cannot be imported, so nothing in it was checked."
         ) from None
     for name in names:
-        own = getattr(notebook.value(name), "__module__", "") != "vae_helpers"
+        own = getattr(notebook.namespace.get(name), "__module__", "") != "vae_helpers"
         gone = f"{name} is no longer defined in {Path(file).name}. Was it renamed or removed?"
         require(own or name in defined, gone)

@@ -193,6 +193,9 @@ def elbo(notebook):
                 log_p_x - wrong_kl(m, s / 2, s.exp()),
                 joint - reference.log_q(t.z, m, s / 2).mean(),
             ],
+            "Are q_mean and q_log_std exchanged in log_q?": [
+                joint - reference.log_q(t.z, s, m).mean()
+            ],
             "Did you pass exp(q_log_std) to log_q, which takes the log?": [
                 joint - reference.log_q(t.z, m, s.exp()).mean()
             ],
@@ -273,8 +276,8 @@ def question_about_elbo(notebook, trials, mistakes, only_the_last):
     trial = next(t for t in trials if not same(t.value, t.estimate, 2e-5))
     return (
         f"For these codes log p(x | z) is {trial.log_p_x:.6g}, log p(z) {trial.log_p_z:.6g}, "
-        f"log q(z | x) {trial.log_q_z:.6g} and the KL {trial.kl:.6g}. Are all of the z that is "
-        "decoded, is each there once, and nothing added or clamped?"
+        f"log q(z | x) {trial.log_q_z:.6g} and the KL {trial.kl:.6g}. Are all terms computed at "
+        "the decoded z, each of them once, with nothing added or clamped?"
     )
 
 
@@ -372,16 +375,16 @@ def direction(network, seed):
     return [step / step.norm() / math.sqrt(len(parameters)) for step in steps]
 
 
-@torch.no_grad()
 def difference_quotient(value, network, direction):
     """The slope of a value along a direction of a network's parameters, by central differences."""
     parameters = [*network.parameters()]
-    start = [p.clone() for p in parameters]
+    start = [p.detach().clone() for p in parameters]
     values = []
     for length in STEP, -STEP, 0.0:  # the last puts the parameters back
-        for p, at, step in zip(parameters, start, direction):
-            p.copy_(at + length * step)
-        values.append(value().double())
+        with torch.no_grad():
+            for p, at, step in zip(parameters, start, direction):
+                p.copy_(at + length * step)
+        values.append(value().detach().double())
     there, back, _ = values
     return (there - back) / (2 * STEP)
 

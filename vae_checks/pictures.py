@@ -197,11 +197,12 @@ def require_codes(notebook, originals, codes):
         question: (reference.gaussian_log_density(codes, *of).sum() - log_density).item()
         for question, of in causes.items()
     }
-    cause = max(gains, key=gains.get)
+    largest = max(gains.values())
+    likely = [cause for cause, gain in gains.items() if gain > max(largest - math.log(1e3), 0)]
+    question = " Or: ".join(likely[:2]) or "Is it mean + exp(log_std) * noise, twice?"
     square = (noise**2).mean()
-    question = cause if gains[cause] > 0 else "Is it mean + exp(log_std) * noise, twice?"
     require(
-        gains[cause] < math.log(1e6) and 1 < 16 * square < 60,
+        largest < math.log(1e6) and 1 < 16 * square < 60,
         f"codes: (codes - mean) / exp(log_std) has the mean square {square:.3g}, expected about 1. "
         f"{question}",
     )

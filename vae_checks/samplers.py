@@ -99,14 +99,18 @@ def require_draws(what, sample, mean, log_std):
     noise = (sample - mean) / log_std.exp()
     if is_standard_normal(noise):
         return
-    require(noise.std() > 1e-3, f"{what} must be draws, got the means. Is the noise left out?")
+    means = f"{what} must be draws, got the means. Is the noise left out?"
+    require(noise.abs().max() > 1e-3, means)
+    one = f"{what} must be independent draws: they have one number for noise, all the same."
+    require(noise.std() > 1e-3, f"{one} Noise needs the shape of mean.")
     explained = []
     for question, of in OTHER_DRAWS.items():
         centre, scale = of(mean, log_std)
         if is_standard_normal((sample - centre) / scale):
             explained.append(question)
     if has_repeated(noise):
-        explained.append("Is the same noise used for several samples? It has the shape of mean.")
+        repeated = f"{what} must be independent draws, but several have the same noise."
+        raise CheckFailed(f"{repeated} Noise needs the shape of mean.")
     if noise.min() >= 0:
         explained.append("Is it torch.rand where torch.randn belongs?")
     if is_standardized(noise):

@@ -9,7 +9,7 @@ from IPython.utils.capture import capture_output
 from torch.nn.utils import parameters_to_vector
 
 from . import reference
-from .checking import require, require_same, same
+from .checking import CheckFailed, require, require_same, same
 from .networks import inputs_of, own_or_reference, restored
 
 N_DIGITS, N_BATCHES, N_EPOCHS = 600, 3, 4
@@ -129,8 +129,11 @@ def require_loss(loss, moves, reports, encoded):
 
 def require_moves(loss, moves):
     if not any(move.any() for move in moves.values()):
-        question = "Is optimizer.step() missing, or does zero_grad stand between backward and step?"
-        require(False, f"train: the parameters do not change. {question}")
+        raise CheckFailed(
+            "train: the parameters do not change. Is optimizer.step() missing, does it stand "
+            "before backward, or zero_grad between the two? Or does train change other networks "
+            "than those that it is given?"
+        )
     for name, move in moves.items():
         require(
             (move[has_slope(move)] != 0).all(),
@@ -145,12 +148,17 @@ def require_all_digits(notebook, digits, trained_on):
     what = f"train: in {N_EPOCHS} epochs of {N_DIGITS} digits it trained on {n} digits"
     causes = {
         (N_EPOCHS + 3) * N_DIGITS: "Is N_EPOCHS used, where train is given n_epochs?",
+        N_EPOCHS * len(notebook.binarized_mnist): (
+            "Does it loop over all of the notebook's digits, where it is given batches?"
+        ),
         N_DIGITS: "Does it return, or stop, after the first epoch?",
         N_DIGITS // N_BATCHES: "Does it return inside the loop, after the first batch?",
         expected // N_BATCHES: "Is only one batch of each epoch trained on?",
         100 * N_DIGITS: "Is the number of epochs fixed, where train is given n_epochs?",
     }
     question = "Does each epoch train on all of every batch, once, and on nothing else?"
+    if n < expected and n % N_DIGITS == 0:
+        question = f"Are these {n // N_DIGITS} epochs, where n_epochs is {N_EPOCHS}?"
     question = causes.get(n, question)
     require(
         n == expected, f"{what}, expected each digit once in each epoch, {expected}. {question}"
@@ -176,9 +184,13 @@ def require_adam(moves, has_slope):
     expected, moved = known_adam(SLOPES), moves[has_slope]
     epochs = [SLOPES[k : k + N_BATCHES] for k in range(0, N_STEPS, N_BATCHES)]
     added_up = [sum(SLOPES[: k + 1]) for k in range(N_STEPS)]
+    added_in_epochs = [sum(epoch[: k + 1]) for epoch in epochs for k in range(N_BATCHES)]
     mistakes = {
         "Does it go uphill? The optimizer minimizes loss(x), which is -elbo(x).": -expected,
         "Are the gradients never set to zero, so that they add up?": known_adam(added_up),
+        "Are the gradients set to zero once in each epoch? It belongs before each backward.": (
+            known_adam(added_in_epochs)
+        ),
         "Is the optimizer made anew in each epoch?": sum(map(known_adam, epochs)),
         "Is the optimizer made anew for each batch?": sum(known_adam([s]) for s in SLOPES),
         "Is it plain gradient descent, SGD?": -1e-3 * sum(SLOPES),
@@ -189,7 +201,7 @@ def require_adam(moves, has_slope):
         },
     }
     moved_by = {q: torch.full_like(moved, 1e3 * move) for q, move in mistakes.items()}
-    what = "train: how far Adam moves parameters in twelve steps with known gradients, times 1000"
+    what = "train: how far parameters move in twelve steps with known gradients, in thousandths"
     otherwise = "Is it Adam at its default rate, one step for each batch, with nothing added?"
     require_same(what, 1e3 * moved, torch.full_like(moved, 1e3 * expected), moved_by, otherwise)
     decay = "Is there weight decay, or anything else that is added to the gradient?"

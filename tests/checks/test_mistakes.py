@@ -63,6 +63,8 @@ class Classroom:
     """A notebook with changes, run cell by cell, on few digits, drawing nothing."""
 
     def __init__(self, seed, n_digits, changes, namespace):
+        if "torch._dynamo" in sys.modules:  # names that it has put into another namespace
+            torch.compiler.reset()
         self.digits, sources = digits(n_digits), {HELPERS: (ROOT / HELPERS).read_text(), **cells()}
         self.namespace = {"__name__": "__main__", **namespace}
         self.namespace["checks"] = Checks(self.namespace)
