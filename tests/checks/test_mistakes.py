@@ -152,7 +152,7 @@ def with_seeds(entries):
 
 @pytest.mark.parametrize("seed, number, entry", [*with_seeds(MISTAKES)])
 def test_a_mistake_costs_its_own_check_and_no_other(seed, number, entry):
-    if SWEEP or number % 8 == 0:
+    if SWEEP or number % 16 == 0:
         errors = failures(seed, entry.changes)
     else:
         errors = failures(seed, entry.changes, [entry.check], until=entry.check)
@@ -166,8 +166,16 @@ def test_a_mistake_costs_its_own_check_and_no_other(seed, number, entry):
 
 @pytest.mark.parametrize("seed, number, entry", [*with_seeds(RIGHT)])
 def test_a_correct_solution_passes(seed, number, entry):
-    to_the_end = {"until": None, "n_digits": None} if SWEEP or number % 8 == 0 else {}
-    assert not failures(seed, entry.changes, **to_the_end)
+    if SWEEP or number % 8 == 0:
+        assert not failures(seed, entry.changes, until=None, n_digits=None)
+    elif number % 2 == 0:
+        assert not failures(seed, entry.changes)
+    else:
+        ids = [*cells()]
+        place = CELL_OF[entry.changes[0].place]
+        below = [] if place == HELPERS else ids[ids.index(place) :]
+        own = next(filter(is_check, below), "check-samplers")
+        assert not failures(seed, entry.changes, until=own)
 
 
 def test_a_network_made_anew_after_the_training_is_noticed():
